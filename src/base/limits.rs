@@ -1,0 +1,56 @@
+//! Every bound that protects the appliance, with its unit and the bound last. Each has a test that reaches it.
+
+/// Labels on one thing.
+pub const LABELS_COUNT_MAX: usize = 64;
+/// Bytes of a label's key.
+pub const LABEL_KEY_BYTES_MAX: usize = 63;
+/// Bytes of a label's value.
+pub const LABEL_VALUE_BYTES_MAX: usize = 255;
+/// Bytes of a human name.
+pub const NAME_BYTES_MAX: usize = 120;
+/// Bytes of a selector's text.
+pub const SELECTOR_BYTES_MAX: usize = 1_024;
+/// Terms in a selector.
+pub const SELECTOR_TERMS_MAX: usize = 32;
+/// Rows of one page of a list.
+pub const PAGE_ROWS_MAX: usize = 500;
+/// Rows of one page when the caller names no number.
+pub const PAGE_ROWS_DEFAULT: usize = 50;
+
+/// Bytes of one MQTT packet.
+pub const MQTT_PACKET_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of an MQTT CONNECT packet, which is read before anybody is known.
+pub const MQTT_CONNECT_BYTES_MAX: usize = 4 * 1024;
+/// Samples in one metrics message.
+pub const METRICS_SAMPLES_MAX: usize = 20_000;
+/// Bytes of a metric's name with its instance.
+pub const METRIC_NAME_BYTES_MAX: usize = 200;
+/// Different series of one agent; further ones are refused with an event.
+pub const SERIES_PER_AGENT_MAX: usize = 2_000;
+/// Lines in one logs message.
+pub const LOG_LINES_MAX: usize = 2_000;
+/// Bytes of one log line; longer ones are cut with a mark.
+pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a task's output that are kept; the rest is dropped with a mark.
+pub const TASK_OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Arguments of a command.
+pub const TASK_ARGUMENTS_MAX: usize = 64;
+/// Seconds that a task may run.
+pub const TASK_SECONDS_MAX: u64 = 24 * 3600;
+/// Tasks that wait for one agent.
+pub const TASKS_QUEUED_PER_AGENT_MAX: usize = 1_000;
+
+/// Bytes of an HTTP request's body.
+pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Seconds until a request's body must be there.
+pub const HTTP_BODY_SECONDS_MAX: u64 = 15;
+/// Live streams open at once.
+pub const LIVE_STREAMS_MAX: usize = 256;
+/// Topics of one live stream.
+pub const LIVE_TOPICS_MAX: usize = 16;
+/// Sessions of one user; the oldest ends when one more begins.
+pub const SESSIONS_PER_USER_MAX: usize = 20;
+/// Bytes of a password.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+/// Characters that a password must have.
+pub const PASSWORD_CHARACTERS_MIN: usize = 15;

@@ -1,0 +1,15 @@
+//! One folder per foreign machine; no domain word inside. An engine imports base, and of the engines only `clock`, which
+//! is where time and randomness come from, and `journal`, which is how all of them keep what they acknowledge.
+
+pub mod broker;
+pub mod clock;
+pub mod crypto;
+pub mod host;
+pub mod http;
+pub mod jobs;
+pub mod journal;
+pub mod logs;
+pub mod outbound;
+pub mod series;
+pub mod store;
+pub mod trace;

@@ -1,0 +1,6 @@
+//! Muster: one binary that runs a whole site's fleet of agents on a network without internet.
+#![recursion_limit = "256"]
+
+pub mod base;
+pub mod engine;
+pub mod wire;
