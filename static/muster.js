@@ -151,7 +151,7 @@
   });
 
   // ---- relative times -----------------------------------------------------------------------------------------
-  const skew = Date.now() - Number(document.documentElement.dataset.now || Date.now());
+  let skew = 0; // this clock minus the server's, by the stream's beat
   const rough = (seconds) => seconds < 120 ? seconds + " s" : seconds < 7200 ? Math.floor(seconds / 60) + " min" : seconds < 172800 ? Math.floor(seconds / 3600) + " h" : Math.floor(seconds / 86400) + " d";
   setInterval(() => all("time[data-ago]").forEach((t) => {
     const seconds = Math.max(0, Math.round((Date.now() - skew - Date.parse(t.dateTime)) / 1000));
@@ -167,7 +167,11 @@
     if (b?.classList.contains("stale")) { b.classList.remove("stale"); b.textContent = "Live"; }
   };
   document.addEventListener("htmx:sse:after:connection", fresh);
-  document.addEventListener("htmx:sse:before:message", fresh);
+  document.addEventListener("htmx:sse:before:message", (event) => {
+    fresh();
+    const message = event.detail?.message;
+    if (message?.event === "beat" && Number(message.data)) skew = Date.now() - Number(message.data);
+  });
   document.addEventListener("htmx:after:swap", count);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) heard = Date.now(); });
   let tried = Date.now();
