@@ -35,7 +35,10 @@ where
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| {
-            Refusal::new(400, Error::invalid("the body broke off").because(Error::invalid(e.to_string()).detail()))
+            Refusal::new(
+                400,
+                Error::invalid("the body broke off").because(Error::invalid(e.to_string()).detail()),
+            )
         })?;
         if body.len() + chunk.len() > HTTP_BODY_BYTES_MAX {
             return Err(Refusal::new(
@@ -57,12 +60,14 @@ mod tests {
         futures_util::stream::iter(chunks)
     }
 
-    #[actix_web::test]
-    async fn the_bound_is_reached_and_not_passed() {
-        let half = HTTP_BODY_BYTES_MAX / 2;
-        assert_eq!(body(chunks(&[half, half])).await.unwrap().len(), HTTP_BODY_BYTES_MAX);
-        assert_eq!(body(chunks(&[half, half, 1])).await.unwrap_err().status, 413);
-        let broken = futures_util::stream::iter([Err("reset")]);
-        assert_eq!(body(broken).await.unwrap_err().status, 400);
+    #[test]
+    fn the_bound_is_reached_and_not_passed() {
+        actix_web::rt::System::new().block_on(async {
+            let half = HTTP_BODY_BYTES_MAX / 2;
+            assert_eq!(body(chunks(&[half, half])).await.unwrap().len(), HTTP_BODY_BYTES_MAX);
+            assert_eq!(body(chunks(&[half, half, 1])).await.unwrap_err().status, 413);
+            let broken = futures_util::stream::iter([Err("reset")]);
+            assert_eq!(body(broken).await.unwrap_err().status, 400);
+        });
     }
 }

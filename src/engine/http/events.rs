@@ -111,7 +111,10 @@ mod tests {
     #[test]
     fn lines_cannot_break_out_of_a_message() {
         assert_eq!(&encode(None, "a\nb")[..], b"data: a\ndata: b\n\n");
-        assert_eq!(&encode(Some("x\ny"), "a\r\nevent: z")[..], b"event: xy\ndata: a\ndata: \ndata: event: z\n\n");
+        assert_eq!(
+            &encode(Some("x\ny"), "a\r\nevent: z")[..],
+            b"event: xy\ndata: a\ndata: \ndata: event: z\n\n"
+        );
     }
 
     #[test]
@@ -123,19 +126,21 @@ mod tests {
         assert!(open(&traffic).is_ok());
     }
 
-    #[actix_web::test]
-    async fn a_stream_ends_with_its_server() {
-        let traffic = traffic();
-        let (feed, answer) = open(&traffic).unwrap();
-        assert!(feed.send("hello").await);
-        let mut body = std::pin::pin!(answer.into_body());
-        let first = std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
-        assert!(first.starts_with(b"retry"));
-        let second = std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
-        assert_eq!(&second[..], b"data: hello\n\n");
-        traffic.close();
-        feed.closed().await;
-        assert!(std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.is_none());
-        assert!(open(&traffic).is_err(), "a stopping server opens no stream");
+    #[test]
+    fn a_stream_ends_with_its_server() {
+        actix_web::rt::System::new().block_on(async {
+            let traffic = traffic();
+            let (feed, answer) = open(&traffic).unwrap();
+            assert!(feed.send("hello").await);
+            let mut body = std::pin::pin!(answer.into_body());
+            let first = std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
+            assert!(first.starts_with(b"retry"));
+            let second = std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
+            assert_eq!(&second[..], b"data: hello\n\n");
+            traffic.close();
+            feed.closed().await;
+            assert!(std::future::poll_fn(|cx| body.as_mut().poll_next(cx)).await.is_none());
+            assert!(open(&traffic).is_err(), "a stopping server opens no stream");
+        });
     }
 }

@@ -41,8 +41,9 @@ pub fn problem(refusal: &Refusal, request_id: &str) -> HttpResponse {
     if let Some(hint) = refusal.error.hint_text() {
         body["hint"] = hint.into();
     }
-    let mut answer =
-        HttpResponse::build(StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let mut answer = HttpResponse::build(
+        StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+    );
     answer.insert_header((header::CONTENT_TYPE, "application/problem+json"));
     match refusal.status {
         401 => {

@@ -89,7 +89,8 @@ impl Server {
                 let _ = ended.send(());
             })
             .map_err(|e| Error::unavailable("no thread for the HTTP listener").because(e))?;
-        let server = start.recv().map_err(|e| Error::unavailable("the HTTP listener did not start").because(e))??;
+        let server =
+            start.recv().map_err(|e| Error::unavailable("the HTTP listener did not start").because(e))??;
         tracing::info!(%address, "listening for HTTPS on {address}");
         Ok(Handle { address, traffic, server, thread: Mutex::new(Some((thread, end))) })
     }
