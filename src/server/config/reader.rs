@@ -158,9 +158,8 @@ pub(super) fn file(
         }
     }
     // Tables come in the order of their words; people read from the top.
-    mistakes[first..].sort_by_key(|mistake| {
-        mistake.place.rsplit(':').next().and_then(|line| line.parse::<usize>().ok())
-    });
+    mistakes[first..]
+        .sort_by_key(|mistake| mistake.place.rsplit(':').next().and_then(|line| line.parse::<usize>().ok()));
 }
 
 fn given<'a>(value: &'a DeValue<'_>) -> Given<'a> {
