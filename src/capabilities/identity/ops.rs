@@ -21,6 +21,12 @@ pub(super) fn users(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<UserView>> {
     Ok(Page { items, next: None })
 }
 
+/// The person with this identifier; callers have made sure that it may be seen.
+pub(super) fn find(ctx: &Ctx<'_>, id: UserId) -> Result<UserView> {
+    let user = ctx.read()?.get(&USERS, &(ctx.tenant, id))?;
+    user.map(|user| user.view()).ok_or_else(|| Error::not_found("user", id))
+}
+
 /// Who is added.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct UserChosen {

@@ -42,7 +42,7 @@ pub(super) fn change(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let name = request.field("name");
     let changed = name.parse().and_then(|name| ops::change(ctx, SettingsChanged { name }));
     match changed {
-        Ok(_) => Ok(Reply::Redirect("/settings?flash=ok:The site is renamed".into(), Vec::new())),
+        Ok(_) => Ok(Reply::Redirect("/settings?flash=ok:The+site+is+renamed".into(), Vec::new())),
         Err(e) if e.kind() == Kind::Invalid => {
             let error = format!("{}; {}", e.message(), e.hint_text().unwrap_or_default());
             Ok(Reply::Html(422, page(ctx, request, Some(name.to_owned()), error)?))
