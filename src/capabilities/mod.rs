@@ -1,0 +1,22 @@
+//! The table of contents of the product. A capability may use only the ones above it in [`ALL`].
+
+pub mod agents;
+pub mod audit;
+pub mod identity;
+pub mod overview;
+pub mod settings;
+pub mod tasks;
+pub mod telemetry;
+
+use crate::kit::Capability;
+
+/// Every capability, in dependency order.
+pub const ALL: &[&dyn Capability] = &[
+    &identity::Identity,
+    &settings::Settings,
+    &agents::Agents,
+    &telemetry::Telemetry,
+    &tasks::Tasks,
+    &audit::Audit,
+    &overview::Overview,
+];

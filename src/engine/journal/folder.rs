@@ -1,0 +1,58 @@
+//! Folders that only the product's user may read, synced so that new names survive, and locked against a second process.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::base::{Error, Result};
+
+/// Makes `folder` and its parents, readable by their owner only; a folder that exists stays as it is.
+pub fn create_folder(folder: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|e| Error::internal(format!("cannot make the folder `{}`", folder.display())).because(e))
+}
+
+/// Makes the names in `folder` durable: a new file is safe only after this.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::internal(format!("cannot sync the folder `{}`", folder.display())).because(e))
+}
+
+/// Holds a folder for this process; it is free again when this is dropped or the process ends.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] File);
+
+impl FolderLock {
+    /// Takes the folder, or says which process has it.
+    pub fn take(folder: &Path) -> Result<FolderLock> {
+        let path = folder.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Error::internal(format!("cannot open `{}`", path.display())).because(e))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                file.set_len(0)?;
+                write!(file, "{}", std::process::id())?;
+                Ok(FolderLock(file))
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut who = String::new();
+                file.rewind()?;
+                file.take(20).read_to_string(&mut who)?;
+                Err(Error::conflict(format!("`{}` is in use by process {}", folder.display(), who.trim()))
+                    .hint("stop that process first; two cannot share a folder"))
+            }
+            Err(e) => Err(Error::internal(format!("cannot lock `{}`", path.display())).because(e)),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The bytes of a segment's header and of a record.
+
+/// Bytes of a segment's header.
+pub(super) const HEADER_BYTES: usize = 56;
+/// Bytes before a record's payload.
+pub(super) const FRAME_BYTES: usize = 28;
+/// The newest format this program writes and reads.
+pub(super) const VERSION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"MUSTERJ\0";
+const BATCH: u32 = 1 << 31;
+
+/// A hash of the chain.
+pub(super) type Hash = [u8; 16];
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// Number of its first record.
+    pub(super) first: u64,
+    /// Hash of the record before that.
+    pub(super) previous: Hash,
+}
+
+/// Why a header was not accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BadHeader {
+    Damaged,
+    Newer(u32),
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
+        bytes[24..40].copy_from_slice(&self.previous);
+        let sum = short(&blake3::hash(&bytes[..40]));
+        bytes[40..].copy_from_slice(&sum);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Header, BadHeader> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(BadHeader::Damaged)?;
+        if &bytes[..8] != MAGIC {
+            return Err(BadHeader::Damaged);
+        }
+        let version = u32_at(bytes, 8);
+        if version > VERSION {
+            return Err(BadHeader::Newer(version));
+        }
+        if short(&blake3::hash(&bytes[..40])) != bytes[40..] {
+            return Err(BadHeader::Damaged);
+        }
+        Ok(Header { first: u64_at(bytes, 16), previous: hash_at(bytes, 24) })
+    }
+}
+
+/// The bytes before a payload, as read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    length: u32,
+    pub(super) number: u64,
+    pub(super) hash: Hash,
+}
+
+impl Frame {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Frame> {
+        let bytes: &[u8; FRAME_BYTES] = bytes.first_chunk()?;
+        Some(Frame { length: u32_at(bytes, 0), number: u64_at(bytes, 4), hash: hash_at(bytes, 12) })
+    }
+
+    /// Bytes of the payload.
+    pub(super) fn payload_bytes(&self) -> usize {
+        (self.length & !BATCH) as usize
+    }
+
+    /// Whether it is the first record of what one sync made durable.
+    pub(super) fn begins_batch(&self) -> bool {
+        self.length & BATCH != 0
+    }
+
+    /// Whether the payload belongs to this frame and follows on the record with hash `previous`.
+    pub(super) fn fits(&self, previous: &Hash, payload: &[u8]) -> bool {
+        chain(previous, self.length, self.number, payload) == self.hash
+    }
+}
+
+/// Appends a framed record to `buffer` and returns its hash.
+pub(super) fn encode(
+    buffer: &mut Vec<u8>,
+    previous: &Hash,
+    number: u64,
+    begins_batch: bool,
+    payload: &[u8],
+) -> Hash {
+    let length = payload.len() as u32 | if begins_batch { BATCH } else { 0 };
+    let hash = chain(previous, length, number, payload);
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&number.to_le_bytes());
+    buffer.extend_from_slice(&hash);
+    buffer.extend_from_slice(payload);
+    hash
+}
+
+fn chain(previous: &Hash, length: u32, number: u64, payload: &[u8]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(previous).update(&length.to_le_bytes()).update(&number.to_le_bytes()).update(payload);
+    short(&hasher.finalize())
+}
+
+fn short(hash: &blake3::Hash) -> Hash {
+    hash_at(hash.as_bytes(), 0)
+}
+
+// The three below are called with offsets inside fixed arrays.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let mut value = [0; 4];
+    value.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_le_bytes(value)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    let mut value = [0; 8];
+    value.copy_from_slice(&bytes[at..at + 8]);
+    u64::from_le_bytes(value)
+}
+
+fn hash_at(bytes: &[u8], at: usize) -> Hash {
+    let mut value = [0; 16];
+    value.copy_from_slice(&bytes[at..at + 16]);
+    value
+}

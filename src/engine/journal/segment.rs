@@ -1,0 +1,198 @@
+//! Segments: their names, their beginning, and what recovery makes of them.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::folder::sync_folder;
+use super::record::{BadHeader, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, VERSION};
+use super::{Options, RECORD_BYTES_MAX, Recovered, damaged};
+use crate::base::{Error, Result};
+
+/// Bytes between two marks, so that a read begins close to its record.
+const MARK_BYTES: u64 = 64 * 1024;
+
+/// A place in a segment where a record begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) number: u64,
+    pub(super) offset: u64,
+    pub(super) previous: Hash,
+}
+
+/// A segment on the disk, as far as it is synced.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) first: u64,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+    pub(super) marks: Vec<Mark>,
+}
+
+impl Segment {
+    /// Makes the file of a new segment, durable with its name.
+    pub(super) fn create(folder: &Path, name: &str, header: Header) -> Result<(Segment, File)> {
+        let path = folder.join(format!("{name}-{:020}.journal", header.first));
+        let cannot = |e: std::io::Error| {
+            Error::unavailable(format!("cannot make `{}`: {e}", path.display())).because(e)
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(cannot)?;
+        file.write_all(&header.encode()).map_err(cannot)?;
+        file.sync_all().map_err(cannot)?;
+        sync_folder(folder)?;
+        let segment = Segment { first: header.first, path, bytes: HEADER_BYTES as u64, marks: Vec::new() };
+        Ok((segment, file))
+    }
+
+    /// Remembers where a record begins, unless the last mark is near.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        if self.marks.last().is_none_or(|last| mark.offset >= last.offset + MARK_BYTES) {
+            self.marks.push(mark);
+        }
+    }
+}
+
+/// Verifies every segment of the folder, cuts an unfinished batch off the last one, and opens it for writing.
+pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>, File, Recovered, Hash)> {
+    let mut found = list(folder, &options.name)?;
+    // A crash while a segment was being made leaves a file without a whole header, and thus without records.
+    if let Some((_, path)) = found.last()
+        && unborn(path)?
+    {
+        std::fs::remove_file(path)?;
+        sync_folder(folder)?;
+        found.pop();
+    }
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut cut_bytes = 0;
+    let mut end: Option<(u64, Hash)> = None;
+    let count = found.len();
+    for (at, (first, path)) in found.into_iter().enumerate() {
+        let bytes = std::fs::read(&path)?;
+        let header = header(&path, &bytes)?;
+        if header.first != first {
+            return Err(damaged(&path, 16, "its name is not that of its first record"));
+        }
+        if let Some((last, hash)) = end
+            && (header.first != last + 1 || header.previous != hash)
+        {
+            return Err(damaged(&path, 16, "the segment before it is missing or cut short"));
+        }
+        let mut segment = Segment { first, path, bytes: bytes.len() as u64, marks: Vec::new() };
+        let (last, hash, valid) = scan(&mut segment, &bytes, header);
+        if valid < bytes.len() {
+            let acknowledged = at + 1 < count || synced_after(&bytes, valid, last);
+            if acknowledged {
+                return Err(damaged(&segment.path, valid as u64, &format!("record {} is broken", last + 1)));
+            }
+            cut_bytes = (bytes.len() - valid) as u64;
+            let file = OpenOptions::new().write(true).open(&segment.path)?;
+            file.set_len(valid as u64)?;
+            file.sync_all()?;
+            segment.bytes = valid as u64;
+        }
+        end = Some((last, hash));
+        segments.push(segment);
+    }
+    let (created, (last, hash)) = match end {
+        Some(end) => (false, end),
+        None => (true, (options.first_number.max(1) - 1, Hash::default())),
+    };
+    let file = match segments.last() {
+        Some(segment) => OpenOptions::new().read(true).write(true).open(&segment.path)?,
+        None => {
+            let header = Header { first: last + 1, previous: hash };
+            let (segment, file) = Segment::create(folder, &options.name, header)?;
+            segments.push(segment);
+            file
+        }
+    };
+    let first = segments.first().map_or(last + 1, |segment| segment.first);
+    Ok((segments, file, Recovered { first, last, cut_bytes, created }, hash))
+}
+
+/// Whether the file holds less than a header, or zeroes in its place.
+fn unborn(path: &Path) -> Result<bool> {
+    let bytes = std::fs::metadata(path)?.len();
+    Ok(bytes < HEADER_BYTES as u64
+        || bytes == HEADER_BYTES as u64 && std::fs::read(path)?.iter().all(|byte| *byte == 0))
+}
+
+fn list(folder: &Path, name: &str) -> Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let number = path
+            .file_name()
+            .and_then(|file| file.to_str())
+            .and_then(|file| file.strip_prefix(name)?.strip_prefix('-')?.strip_suffix(".journal"))
+            .filter(|digits| digits.len() == 20)
+            .and_then(|digits| digits.parse::<u64>().ok());
+        if let Some(number) = number {
+            found.push((number, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn header(path: &Path, bytes: &[u8]) -> Result<Header> {
+    Header::decode(bytes).map_err(|bad| match bad {
+        BadHeader::Damaged => damaged(path, 0, "its header is broken"),
+        BadHeader::Newer(version) => Error::conflict(format!(
+            "the journal `{}` has format {version}, this program reads up to {VERSION}",
+            path.display()
+        ))
+        .hint("run the newer program that wrote it"),
+    })
+}
+
+/// Walks the valid records: the last number, its hash, and where the valid bytes end.
+fn scan(segment: &mut Segment, bytes: &[u8], header: Header) -> (u64, Hash, usize) {
+    let (mut number, mut hash, mut offset) = (header.first - 1, header.previous, HEADER_BYTES);
+    while let Some((frame, payload)) = record_at(bytes, offset) {
+        if frame.number != number + 1 || !frame.fits(&hash, payload) {
+            break;
+        }
+        segment.mark(Mark { number: frame.number, offset: offset as u64, previous: hash });
+        number = frame.number;
+        hash = frame.hash;
+        offset += FRAME_BYTES + payload.len();
+    }
+    (number, hash, offset)
+}
+
+/// Whether a batch begins after the broken record at `from`: then that record had been synced, and its damage is no
+/// crash's doing. A record proves itself by fitting the hash that the frame before it carries.
+fn synced_after(bytes: &[u8], from: usize, last: u64) -> bool {
+    let possible = last + 1..=last + 1 + (bytes.len() - from) as u64 / FRAME_BYTES as u64;
+    (from..bytes.len()).any(|offset| {
+        // The payload of this record may be what is broken; only its place and hash matter.
+        let Some(frame) = bytes.get(offset..).and_then(Frame::decode) else { return false };
+        if !possible.contains(&frame.number) {
+            return false;
+        }
+        let next = offset + FRAME_BYTES + frame.payload_bytes();
+        record_at(bytes, next).is_some_and(|(following, payload)| {
+            following.begins_batch()
+                && following.number == frame.number + 1
+                && following.fits(&frame.hash, payload)
+        })
+    })
+}
+
+fn record_at(bytes: &[u8], offset: usize) -> Option<(Frame, &[u8])> {
+    let frame = Frame::decode(bytes.get(offset..)?)?;
+    if frame.payload_bytes() > RECORD_BYTES_MAX {
+        return None;
+    }
+    let begin = offset + FRAME_BYTES;
+    Some((frame, bytes.get(begin..begin + frame.payload_bytes())?))
+}

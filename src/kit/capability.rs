@@ -1,0 +1,123 @@
+//! One slice of the product.
+
+use super::{Change, Ctx, NavItem, Ops, Pages};
+use crate::base::{AgentId, Result, Span, TenantId};
+use crate::engine::{logs, series, store};
+use crate::wire::{Up, UpKind};
+
+/// What one slice implements. Everything has a default: a slice says only what it has.
+pub trait Capability: Sync {
+    /// The word: folder, route, topic, table, permission.
+    fn name(&self) -> &'static str;
+    /// Its operations.
+    fn ops(&self, _: &mut Ops) {}
+    /// Its console pages and live parts.
+    fn pages(&self, _: &mut Pages) {}
+    /// What it does with messages of agents.
+    fn uplinks(&self, _: &mut Uplinks) {}
+    /// What it does by itself, and how often.
+    fn jobs(&self, _: &mut Jobs) {}
+    /// What it derives from changes.
+    fn followers(&self, _: &mut Followers) {}
+    /// Where it stands in the navigation.
+    fn navigation(&self) -> Vec<NavItem> {
+        Vec::new()
+    }
+    /// Its tables, for checks.
+    fn tables(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// The agent a message came from, as the gate proved it.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentRef {
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The gate's session.
+    pub session: u64,
+}
+
+/// What must be on the disk before a message is acknowledged.
+pub enum Durable {
+    /// Nothing.
+    Already,
+    /// A change.
+    Store(store::Pending),
+    /// Samples.
+    Series(series::Pending),
+    /// Lines.
+    Logs(logs::Pending),
+}
+
+impl Durable {
+    /// Blocks until it is on the disk.
+    pub fn wait(self) -> Result<()> {
+        match self {
+            Durable::Already => Ok(()),
+            Durable::Store(pending) => pending.wait(),
+            Durable::Series(pending) => pending.wait(),
+            Durable::Logs(pending) => pending.wait(),
+        }
+    }
+}
+
+/// Handles one message.
+pub type UplinkFn = fn(&Ctx<'_>, AgentRef, &Up) -> Result<Durable>;
+
+/// Handlers by kind of message; several may follow one kind.
+#[derive(Default)]
+pub struct Uplinks(pub Vec<(UpKind, UplinkFn)>);
+
+impl Uplinks {
+    /// Handles every message of this kind.
+    pub fn on(&mut self, kind: UpKind, run: UplinkFn) {
+        self.0.push((kind, run));
+    }
+}
+
+/// A reconciler: it takes no input, reads the state that it answers for, and moves it one step.
+pub struct Job {
+    /// `noun.verb`.
+    pub name: &'static str,
+    /// How often.
+    pub every: Span,
+    /// One step.
+    pub run: fn(&Ctx<'_>) -> Result<()>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Jobs(pub Vec<Job>);
+
+impl Jobs {
+    /// Runs `run` so often.
+    pub fn every(&mut self, every: Span, name: &'static str, run: fn(&Ctx<'_>) -> Result<()>) {
+        self.0.push(Job { name, every, run });
+    }
+}
+
+/// Derives something from changes that told an event. Idempotent: the cursor moves in the same change as what it wrote.
+pub struct Follower {
+    /// Name of its cursor.
+    pub name: &'static str,
+    /// One change.
+    pub run: fn(&Ctx<'_>, &mut Change<'_>, &store::Change) -> Result<()>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Followers(pub Vec<Follower>);
+
+impl Followers {
+    /// Follows the feed.
+    pub fn follow(
+        &mut self,
+        name: &'static str,
+        run: fn(&Ctx<'_>, &mut Change<'_>, &store::Change) -> Result<()>,
+    ) {
+        self.0.push(Follower { name, run });
+    }
+}

@@ -1,0 +1,117 @@
+//! Who, when and where: the first argument of everything.
+
+use crate::base::{Error, Result, TenantId, Timestamp};
+use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
+
+use super::{Actor, Site, Theme};
+
+/// Where a call came from.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Identifier of the request, in every log line and error page.
+    pub id: String,
+    /// Address of the caller, or the name of the job.
+    pub from: String,
+}
+
+/// Who acts, when, and on what.
+#[derive(Clone)]
+pub struct Ctx<'a> {
+    /// The appliance's engines.
+    pub site: &'a Site,
+    /// Who.
+    pub actor: Actor,
+    /// In which tenant.
+    pub tenant: TenantId,
+    /// When: one instant per operation.
+    pub now: Timestamp,
+    /// From where.
+    pub request: Request,
+    /// The look that the person chose.
+    pub theme: Theme,
+}
+
+impl<'a> Ctx<'a> {
+    /// The appliance acting by itself; `name` is the job or follower.
+    pub fn system(site: &'a Site, name: &str) -> Ctx<'a> {
+        Ctx::new(site, Actor::System, Request { id: String::new(), from: name.to_owned() })
+    }
+
+    /// A context of this moment.
+    pub fn new(site: &'a Site, actor: Actor, request: Request) -> Ctx<'a> {
+        Ctx { site, actor, tenant: site.tenant, now: site.clock.now(), request, theme: Theme::System }
+    }
+
+    /// The permit to act under `permission`, or why not.
+    pub fn require(&self, permission: &'static str) -> Result<Permit<'_>> {
+        if self.actor.may(permission) {
+            return Ok(Permit { ctx: self, permission });
+        }
+        Err(match self.actor {
+            Actor::Anonymous => {
+                Error::unauthenticated("nobody is signed in").hint("sign in, or send an API key")
+            }
+            _ => Error::forbidden(format!("`{}` may not `{permission}`", self.actor.label()))
+                .hint("an owner can give another role"),
+        })
+    }
+
+    /// The acknowledged state. Short-lived: never keep it over a wait.
+    pub fn read(&self) -> Result<Snapshot> {
+        self.site.store.read()
+    }
+
+    /// The token that forms of this session carry: keyed by the session, worthless in any other (OWASP's signed
+    /// double submit without the cookie). Empty for who has no session.
+    pub fn csrf(&self) -> String {
+        match &self.actor {
+            Actor::Person { session, .. } => {
+                blake3::keyed_hash(&self.site.csrf_key, &session.bits().to_be_bytes()).to_hex()[..32]
+                    .to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn origin(&self, action: &str) -> Origin {
+        Origin {
+            at: self.now,
+            actor: self.actor.text(),
+            action: action.to_owned(),
+            from: self.request.from.clone(),
+            request: self.request.id.clone(),
+            tenant: self.tenant.bits(),
+        }
+    }
+}
+
+/// The right to write under one permission. Only [`Ctx::require`] gives it.
+pub struct Permit<'a> {
+    ctx: &'a Ctx<'a>,
+    permission: &'static str,
+}
+
+impl Permit<'_> {
+    /// Writes; returns when the change is on the disk. An error undoes the whole change.
+    pub fn write<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+        self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
+    }
+
+    /// Writes, and returns before the change is on the disk: whoever acknowledges must wait for it.
+    pub fn submit<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<(T, Pending)> {
+        self.ctx.site.store.submit(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
+    }
+}
+
+/// An open write.
+pub struct Change<'a> {
+    /// Tables are put and read through it.
+    pub tx: &'a mut Tx,
+}
+
+impl Change<'_> {
+    /// Tells, in the same change, that something happened to `subject`: `agents.retired`.
+    pub fn tell(&mut self, name: &str, subject: impl ToString, detail: serde_json::Value) {
+        self.tx.tell(Event { name: name.to_owned(), subject: subject.to_string(), detail });
+    }
+}

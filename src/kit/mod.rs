@@ -1,0 +1,27 @@
+//! The contract between the outside, the capabilities and the engines.
+//!
+//! [`Ctx`] says who, when and where, and is the first argument of everything. A [`Permit`] is the only way to a write.
+//! An [`Op`] is declared once; REST route, OpenAPI entry, permission, span and audit verb are derived from it. A
+//! [`Capability`] is one slice of the product.
+//!
+//! Invariant: no permit, no write; the permit's name is the action that the change records.
+//! Invariant: an operation, a page, an uplink handler, a job and a follower may open a write; nothing below them does.
+
+mod actor;
+mod capability;
+pub mod chart;
+mod ctx;
+mod op;
+mod page;
+mod presence;
+mod settings;
+mod site;
+
+pub use actor::{Actor, Role};
+pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, Uplinks};
+pub use ctx::{Change, Ctx, Permit, Request};
+pub use op::{ById, Method, Nothing, Op, Ops};
+pub use page::{Access, Cookie, Flash, Live, NavItem, Page, PageRequest, Pages, Reply, Shell, html};
+pub use presence::{Presence, Seen};
+pub use settings::{Settings, Theme};
+pub use site::{Parts, Site};

@@ -1,0 +1,222 @@
+//! Console pages: handlers, what they are asked and what they answer, and the shell around every page.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+
+use super::{Ctx, Role};
+use crate::base::{Error, Result};
+
+/// What a page is asked.
+#[derive(Clone, Debug, Default)]
+pub struct PageRequest {
+    /// Parts of the path, by name.
+    pub params: BTreeMap<String, String>,
+    /// The query string.
+    pub query: BTreeMap<String, String>,
+    /// The form's fields; a field that occurs several times is joined by commas.
+    pub form: BTreeMap<String, String>,
+    /// Whether htmx asks, so that a fragment is enough.
+    pub htmx: bool,
+    /// Path and query as asked, to come back to.
+    pub url: String,
+}
+
+impl PageRequest {
+    /// A part of the path, parsed.
+    pub fn param<T: std::str::FromStr<Err = Error>>(&self, name: &str) -> Result<T> {
+        self.params.get(name).ok_or_else(|| Error::not_found("page", name))?.parse()
+    }
+    /// A field of the form, trimmed; empty when it is absent.
+    pub fn field(&self, name: &str) -> &str {
+        self.form.get(name).map(|v| v.trim()).unwrap_or_default()
+    }
+    /// A value of the query string, trimmed; empty when it is absent.
+    pub fn asked(&self, name: &str) -> &str {
+        self.query.get(name).map(|v| v.trim()).unwrap_or_default()
+    }
+}
+
+/// A cookie to set. The surface adds `Secure`, `HttpOnly`, `SameSite=Strict` and the `__Host-` prefix.
+#[derive(Clone, Debug)]
+pub struct Cookie {
+    /// Name without prefix.
+    pub name: &'static str,
+    /// Value; empty removes it.
+    pub value: String,
+    /// Seconds that it lives.
+    pub seconds: i64,
+}
+
+/// What a page answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// A page or fragment, with its status.
+    Html(u16, String),
+    /// Go there (303), perhaps with cookies.
+    Redirect(String, Vec<Cookie>),
+}
+
+/// Who may open a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: sign-in, set-up.
+    Anyone,
+    /// Who is signed in; the handler requires what it needs.
+    SignedIn,
+}
+
+/// A page's handler.
+pub type PageFn = fn(&Ctx<'_>, &PageRequest) -> Result<Reply>;
+/// Renders the live part with this argument; the live stream sends it when it changes.
+pub type LiveFn = fn(&Ctx<'_>, &str) -> Result<String>;
+
+/// One route of the console.
+pub struct Page {
+    /// Path with `{name}` parts.
+    pub path: &'static str,
+    /// Whether it takes a form (POST) rather than a look (GET).
+    pub form: bool,
+    /// Who may open it.
+    pub access: Access,
+    /// What runs.
+    pub run: PageFn,
+}
+
+/// One live part: `topic` or `topic:argument` in `/live?topics=…`.
+pub struct Live {
+    /// Name of the topic.
+    pub topic: &'static str,
+    /// Renders its fragments.
+    pub run: LiveFn,
+}
+
+/// Every page and live part.
+#[derive(Default)]
+pub struct Pages {
+    /// Routes.
+    pub pages: Vec<Page>,
+    /// Live parts.
+    pub live: Vec<Live>,
+}
+
+impl Pages {
+    /// A page for who is signed in.
+    pub fn get(&mut self, path: &'static str, run: PageFn) {
+        self.pages.push(Page { path, form: false, access: Access::SignedIn, run });
+    }
+    /// A form for who is signed in.
+    pub fn post(&mut self, path: &'static str, run: PageFn) {
+        self.pages.push(Page { path, form: true, access: Access::SignedIn, run });
+    }
+    /// A page for anybody.
+    pub fn open_get(&mut self, path: &'static str, run: PageFn) {
+        self.pages.push(Page { path, form: false, access: Access::Anyone, run });
+    }
+    /// A form for anybody.
+    pub fn open_post(&mut self, path: &'static str, run: PageFn) {
+        self.pages.push(Page { path, form: true, access: Access::Anyone, run });
+    }
+    /// A live part.
+    pub fn live(&mut self, topic: &'static str, run: LiveFn) {
+        self.live.push(Live { topic, run });
+    }
+}
+
+/// An entry of the navigation.
+#[derive(Clone, Debug)]
+pub struct NavItem {
+    /// Heading it stands under: Fleet, Observe, Operate, Govern.
+    pub group: &'static str,
+    /// What a person reads.
+    pub title: &'static str,
+    /// Where it leads; also the key by which a page says that it is active.
+    pub path: &'static str,
+    /// Name in the icon sprite.
+    pub icon: &'static str,
+    /// Who sees it.
+    pub permission: &'static str,
+}
+
+/// A message that a form leaves on the next page: `ok:…` or `error:…` in the `flash` query value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flash {
+    /// Whether it tells of a failure.
+    pub failed: bool,
+    /// The text.
+    pub text: String,
+}
+
+/// What surrounds every page.
+#[derive(Clone, Debug)]
+pub struct Shell {
+    /// Title of the page.
+    pub title: String,
+    /// Path of the navigation entry that is active.
+    pub active: &'static str,
+    /// Name of the site.
+    pub site: String,
+    /// Who is signed in.
+    pub person: String,
+    /// The role.
+    pub role: &'static str,
+    /// Token that every form carries.
+    pub csrf: String,
+    /// `light`, `dark` or empty for the system's.
+    pub theme: &'static str,
+    /// Entries that the actor may see, grouped.
+    pub navigation: Vec<(&'static str, Vec<NavItem>)>,
+    /// Message from the form before.
+    pub flash: Option<Flash>,
+    /// Live topics of the page, comma separated; empty for none.
+    pub live: String,
+    /// Where static files are: `/static/<hash>`.
+    pub assets: String,
+}
+
+impl Shell {
+    /// The shell of a page for this actor.
+    pub fn new(
+        ctx: &Ctx<'_>,
+        request: &PageRequest,
+        title: impl Into<String>,
+        active: &'static str,
+    ) -> Shell {
+        let mut navigation: Vec<(&'static str, Vec<NavItem>)> = Vec::new();
+        for item in ctx.site.navigation.iter().filter(|item| ctx.actor.may(item.permission)) {
+            match navigation.iter_mut().find(|(group, _)| *group == item.group) {
+                Some((_, items)) => items.push(item.clone()),
+                None => navigation.push((item.group, vec![item.clone()])),
+            }
+        }
+        let flash = request.query.get("flash").and_then(|text| {
+            let (kind, text) = text.split_once(':')?;
+            Some(Flash { failed: kind == "error", text: text.chars().take(300).collect() })
+        });
+        Shell {
+            title: title.into(),
+            active,
+            site: ctx.site.settings.name(),
+            person: ctx.actor.label(),
+            role: ctx.actor.role().map(Role::word).unwrap_or_default(),
+            csrf: ctx.csrf(),
+            theme: ctx.theme.word(),
+            navigation,
+            flash,
+            live: String::new(),
+            assets: ctx.site.assets.clone(),
+        }
+    }
+
+    /// Names the live topics of the page.
+    #[must_use]
+    pub fn live(mut self, topics: impl Into<String>) -> Shell {
+        self.live = topics.into();
+        self
+    }
+}
+
+/// Renders a template as a page with status 200.
+pub fn html(template: &impl Template) -> Result<Reply> {
+    Ok(Reply::Html(200, template.render()?))
+}
