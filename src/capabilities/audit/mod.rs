@@ -24,7 +24,7 @@ impl Capability for Audit {
     }
 
     fn ops(&self, ops: &mut Ops) {
-        ops.get("audit.list", "/audit", "Lists what was done, newest first.", ops::list);
+        ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
     }
 
     fn pages(&self, pages: &mut Pages) {

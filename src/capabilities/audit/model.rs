@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::base::{Subject, Timestamp};
 
 /// Bytes of an entry's detail; a longer one is replaced by a note.
-pub const DETAIL_BYTES_MAX: usize = 4 * 1024;
+pub(super) const DETAIL_BYTES_MAX: usize = 4 * 1024;
 /// Words in the name of a field that make its value a secret.
 const SECRET_WORDS: [&str; 8] =
     ["password", "secret", "token", "digest", "hash", "credential", "private", "cookie"];
@@ -70,7 +70,7 @@ fn readable(value: &Value) -> String {
 }
 
 /// The detail as it may be kept: without secrets, and bounded.
-pub fn presentable(detail: &Value) -> String {
+pub(super) fn presentable(detail: &Value) -> String {
     let mut detail = detail.clone();
     hide(&mut detail);
     let text = detail.to_string();

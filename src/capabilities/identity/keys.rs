@@ -39,13 +39,14 @@ pub fn key_actor(site: &Site, bearer: &str, from: &str) -> Result<Option<Actor>>
     if memory.uses.note(digest, last, now) {
         let ctx = Ctx::system(site, "identity.keys");
         // Nobody waits for it: losing the last minute of use in a power cut costs nothing.
-        ctx.require("identity.use")?.submit(|change| {
+        let (_, pending) = ctx.require("identity.use")?.submit(|change| {
             if let Some(key) = change.tx.get(&KEYS, &(tenant, key.id))? {
                 let key = ApiKey { last_used: Some(now), last_from: from.chars().take(64).collect(), ..key };
                 change.tx.put(&KEYS, &(tenant, key.id), &key)?;
             }
             Ok(())
         })?;
+        drop(pending);
     }
     Ok(Some(Actor::Key { key: key.id, name: key.name.to_string(), role: key.role }))
 }

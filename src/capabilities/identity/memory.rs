@@ -5,15 +5,15 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
 
 use super::door::throttle::{Buckets, Rate};
 use super::model::Digest;
 use crate::base::{Error, Result, Span, Timestamp};
-use crate::engine::crypto::Vault;
 use crate::kit::Site;
 
 /// Buckets of one kind.
@@ -116,15 +116,14 @@ impl<K: Hash + Eq> Uses<K> {
     }
 }
 
-/// Every site of this process. A server has one; tests have many. The weak reference keeps the address from being given
-/// to another site, so the memory of one is never taken for the other's.
-static SITES: RwLock<Vec<(Weak<Vault>, Arc<Memory>)>> = RwLock::new(Vec::new());
+/// Every site of this process, known by the feed of its store. A server has one; tests have many, one after the other.
+static SITES: RwLock<Vec<(watch::Receiver<u64>, Arc<Memory>)>> = RwLock::new(Vec::new());
 
 /// The memory of this site.
 pub(super) fn of(site: &Site) -> Arc<Memory> {
-    let vault = Arc::as_ptr(&site.vault);
-    let find = |sites: &[(Weak<Vault>, Arc<Memory>)]| {
-        sites.iter().find(|(weak, _)| std::ptr::eq(weak.as_ptr(), vault)).map(|(_, m)| Arc::clone(m))
+    let feed = site.store.watch();
+    let find = |sites: &[(watch::Receiver<u64>, Arc<Memory>)]| {
+        sites.iter().find(|(other, _)| other.same_channel(&feed)).map(|(_, memory)| Arc::clone(memory))
     };
     if let Some(memory) = find(&SITES.read()) {
         return memory;
@@ -133,8 +132,9 @@ pub(super) fn of(site: &Site) -> Arc<Memory> {
     if let Some(memory) = find(&sites) {
         return memory;
     }
-    sites.retain(|(weak, _)| weak.strong_count() > 0);
+    // A closed feed belongs to a store that is gone.
+    sites.retain(|(other, _)| other.has_changed().is_ok());
     let memory = Arc::new(Memory::new());
-    sites.push((Arc::downgrade(&site.vault), Arc::clone(&memory)));
+    sites.push((feed.clone(), Arc::clone(&memory)));
     memory
 }

@@ -6,23 +6,23 @@ use crate::base::{Error, KeyId, Name, Result, SessionId, Span, Timestamp, UserId
 use crate::kit::Role;
 
 /// People of one tenant.
-pub const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
+pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
 /// API keys of one tenant, revoked ones included.
-pub const KEYS_MAX: usize = limits::PAGE_ROWS_MAX;
+pub(super) const KEYS_MAX: usize = limits::PAGE_ROWS_MAX;
 /// Characters of a login name.
-pub const LOGIN_CHARACTERS_MAX: usize = 64;
+pub(super) const LOGIN_CHARACTERS_MAX: usize = 64;
 /// A session that is not used for so long ends.
-pub const SESSION_IDLE: Span = Span::from_hours(8);
+pub(super) const SESSION_IDLE: Span = Span::from_hours(8);
 /// A session ends after so long, used or not.
-pub const SESSION_ABSOLUTE: Span = Span::from_hours(24);
+pub(super) const SESSION_ABSOLUTE: Span = Span::from_hours(24);
 /// A link to sign in with is good for so long.
-pub const LOGIN_LINK_LIFETIME: Span = Span::from_minutes(10);
+pub(super) const LOGIN_LINK_LIFETIME: Span = Span::from_minutes(10);
 /// A link to set a password with is good for so long.
-pub const RESET_LINK_LIFETIME: Span = Span::from_hours(24);
+pub(super) const RESET_LINK_LIFETIME: Span = Span::from_hours(24);
 
 /// What is kept of a text that must not be kept: of a cookie, a key, a link, a code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Digest(pub [u8; 32]);
+pub(super) struct Digest(pub [u8; 32]);
 
 /// Whether a person may sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -46,7 +46,7 @@ impl State {
 
 /// A person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
+pub(super) struct User {
     /// The identifier.
     pub id: UserId,
     /// What is typed to sign in; unique, lower case.
@@ -67,17 +67,17 @@ pub struct User {
 
 impl User {
     /// Whether they may sign in.
-    pub fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.state == State::Active
     }
 
     /// Whether they are an owner who can sign in.
-    pub fn is_active_owner(&self) -> bool {
+    pub(super) fn is_active_owner(&self) -> bool {
         self.is_active() && self.role == Role::Owner
     }
 
     /// As lists and the API show them.
-    pub fn view(&self) -> UserView {
+    pub(super) fn view(&self) -> UserView {
         UserView {
             id: self.id,
             login: self.login.clone(),
@@ -113,7 +113,7 @@ pub struct UserView {
 }
 
 /// Refuses a change of `before` to `after` that would leave the site without an owner who can sign in.
-pub fn keeps_an_owner(all: &[User], before: &User, after: &User) -> Result<()> {
+pub(super) fn keeps_an_owner(all: &[User], before: &User, after: &User) -> Result<()> {
     let others = all.iter().any(|user| user.id != before.id && user.is_active_owner());
     if before.is_active_owner() && !after.is_active_owner() && !others {
         return Err(Error::conflict(format!("`{}` is the last owner", before.login))
@@ -123,7 +123,7 @@ pub fn keeps_an_owner(all: &[User], before: &User, after: &User) -> Result<()> {
 }
 
 /// The login name in its one spelling, or what is wrong with it.
-pub fn login_name(text: &str) -> Result<String> {
+pub(super) fn login_name(text: &str) -> Result<String> {
     let login = text.trim().to_lowercase();
     let sound = !login.is_empty()
         && login.len() <= LOGIN_CHARACTERS_MAX
@@ -137,7 +137,7 @@ pub fn login_name(text: &str) -> Result<String> {
 }
 
 /// Refuses a password that is too short, too long, or made of who it belongs to.
-pub fn check_password(password: &str, login: &str) -> Result<()> {
+pub(super) fn check_password(password: &str, login: &str) -> Result<()> {
     let characters = password.chars().count();
     if characters < limits::PASSWORD_CHARACTERS_MIN {
         return Err(Error::invalid("the password is too short").hint(format!(
@@ -162,7 +162,7 @@ pub fn check_password(password: &str, login: &str) -> Result<()> {
 
 /// A browser that is signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub(super) struct Session {
     /// The identifier, which may be shown; the cookie may not.
     pub id: SessionId,
     /// Whose it is.
@@ -177,7 +177,7 @@ pub struct Session {
 
 impl Session {
     /// Whether it is over at `now`, when it was last used at `used`.
-    pub fn is_over(&self, used: Timestamp, now: Timestamp) -> bool {
+    pub(super) fn is_over(&self, used: Timestamp, now: Timestamp) -> bool {
         now.since(used) >= SESSION_IDLE || now.since(self.created) >= SESSION_ABSOLUTE
     }
 }
@@ -200,7 +200,7 @@ pub struct SessionView {
 /// What a one-time link is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Purpose {
+pub(super) enum Purpose {
     /// Signs in.
     Login,
     /// Sets a password and signs in.
@@ -209,7 +209,7 @@ pub enum Purpose {
 
 /// A one-time link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub(super) struct Link {
     /// Whom it is for.
     pub user: UserId,
     /// What it is good for.
@@ -220,7 +220,7 @@ pub struct Link {
 
 /// A program's way in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApiKey {
+pub(super) struct ApiKey {
     /// The identifier.
     pub id: KeyId,
     /// What people call it.
@@ -247,12 +247,12 @@ pub struct ApiKey {
 
 impl ApiKey {
     /// Whether it opens anything at `now`.
-    pub fn works(&self, now: Timestamp) -> bool {
+    pub(super) fn works(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
     }
 
     /// As lists and the API show it.
-    pub fn view(&self, now: Timestamp) -> KeyView {
+    pub(super) fn view(&self, now: Timestamp) -> KeyView {
         let state = match (self.revoked, self.works(now)) {
             (Some(_), _) => "revoked",
             (None, true) => "active",
@@ -299,7 +299,7 @@ pub struct KeyView {
 }
 
 /// Refuses to hand out more than the giver has.
-pub fn within(giver: Option<Role>, given: Role) -> Result<()> {
+pub(super) fn within(giver: Option<Role>, given: Role) -> Result<()> {
     match giver {
         Some(role) if given > role => Err(Error::forbidden(format!(
             "a role above your own cannot be given: `{}` is above `{}`",
@@ -312,7 +312,7 @@ pub fn within(giver: Option<Role>, given: Role) -> Result<()> {
 }
 
 /// The role with this word.
-pub fn role_of(word: &str) -> Result<Role> {
+pub(super) fn role_of(word: &str) -> Result<Role> {
     Role::ALL.into_iter().find(|role| role.word() == word).ok_or_else(|| {
         Error::invalid(format!("`{}` is not a role", word.chars().take(40).collect::<String>()))
             .hint("choose `viewer`, `operator` or `owner`")

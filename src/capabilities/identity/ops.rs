@@ -197,7 +197,7 @@ pub(super) fn reset(ctx: &Ctx<'_>, input: ById<kind::User>) -> Result<UserMade> 
 
 /// A change of one's own password.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub struct PasswordChanged {
+pub(super) struct PasswordChanged {
     /// The one that works now.
     pub old: Secret<String>,
     /// The one that shall work.

@@ -35,12 +35,13 @@ pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option
     if memory.uses.note(digest, used, now) {
         let ctx = Ctx::system(site, "identity.session");
         // Nobody waits for it: losing the last minute of use in a power cut costs nothing.
-        ctx.require("identity.use")?.submit(|change| {
+        let (_, pending) = ctx.require("identity.use")?.submit(|change| {
             if let Some(session) = change.tx.get(&SESSIONS, &(tenant, digest))? {
                 change.tx.put(&SESSIONS, &(tenant, digest), &Session { used: now, ..session })?;
             }
             Ok(())
         })?;
+        drop(pending);
     }
     Ok(Some(Actor::Person {
         user: user.id,
@@ -84,7 +85,7 @@ pub(super) fn end_all(
 }
 
 /// Lists the sessions of who asks, newest first.
-pub fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
+pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
     let (user, current, _) = own(ctx)?;
     let memory = memory::of(ctx.site);
     let mut items = Vec::new();
@@ -105,7 +106,7 @@ pub fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
 }
 
 /// Ends one session of who asks.
-pub fn revoke(ctx: &Ctx<'_>, input: ById<crate::base::kind::Session>) -> Result<Nothing> {
+pub(super) fn revoke(ctx: &Ctx<'_>, input: ById<crate::base::kind::Session>) -> Result<Nothing> {
     let (user, _, raised) = own(ctx)?;
     raised.require("identity.session_revoke")?.write(|change| {
         let there = store::sessions(&*change.tx, ctx.tenant, user)?;
@@ -121,7 +122,7 @@ pub fn revoke(ctx: &Ctx<'_>, input: ById<crate::base::kind::Session>) -> Result<
 }
 
 /// Ends the session that asks.
-pub fn log_out(ctx: &Ctx<'_>) -> Result<()> {
+pub(super) fn log_out(ctx: &Ctx<'_>) -> Result<()> {
     let (user, current, raised) = own(ctx)?;
     raised.require("identity.log_out")?.write(|change| {
         let there = store::sessions(&*change.tx, ctx.tenant, user)?;

@@ -20,12 +20,12 @@ pub(super) const NAMES: [&str; 8] = [
 
 impl Digest {
     /// Of this text.
-    pub fn of(text: &str) -> Digest {
+    pub(super) fn of(text: &str) -> Digest {
         Digest(crypto::digest(text))
     }
 
     /// A new text that begins with `prefix`, and its digest.
-    pub fn token(prefix: &str, clock: &Clock) -> (String, Digest) {
+    pub(super) fn token(prefix: &str, clock: &Clock) -> (String, Digest) {
         let (text, digest) = crypto::token(prefix, clock);
         (text, Digest(digest))
     }
