@@ -1,0 +1,194 @@
+//! Starting and stopping.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::{App, HttpServer, web};
+use parking_lot::Mutex;
+
+use super::Traffic;
+use super::envelope::envelope;
+use crate::base::{Error, Result, Span};
+
+/// Which `Host` headers are answered.
+#[derive(Clone, Default)]
+pub enum Hosts {
+    /// All: for tests and for machines that nobody's browser reaches.
+    #[default]
+    Any,
+    /// Those of which this says true; it is asked without the port.
+    Only(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+}
+
+/// Bounds of one listener; bodies and streams have theirs in `base::limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections open at once.
+    pub connections_max: usize,
+    /// Seconds until a request's head must be there.
+    pub head_seconds_max: u64,
+    /// Seconds that a connection may idle between two requests.
+    pub idle_seconds_max: u64,
+    /// Threads on which operations run.
+    pub blocking_threads_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { connections_max: 1_024, head_seconds_max: 5, idle_seconds_max: 75, blocking_threads_max: 64 }
+    }
+}
+
+/// How to listen.
+pub struct Settings {
+    /// Where; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Certificates and versions.
+    pub tls: Arc<rustls::ServerConfig>,
+    /// Threads that speak HTTP; two are enough for an appliance.
+    pub workers: usize,
+    /// Bounds.
+    pub limits: Limits,
+    /// Names under which it answers.
+    pub hosts: Hosts,
+    /// Counters and streams, shared with the routes.
+    pub traffic: Arc<Traffic>,
+}
+
+/// The listener.
+pub struct Server;
+
+/// A running listener. Dropping it stops it without grace.
+pub struct Handle {
+    address: SocketAddr,
+    traffic: Arc<Traffic>,
+    server: ServerHandle,
+    thread: Mutex<Option<(JoinHandle<()>, mpsc::Receiver<()>)>>,
+}
+
+impl Server {
+    /// Binds, then serves what `configure` mounts on a thread of its own. An address that cannot be had is an error here.
+    pub fn start<F>(settings: Settings, configure: F) -> Result<Handle>
+    where
+        F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+    {
+        let listener = bind(settings.address)?;
+        let address = listener.local_addr()?;
+        let traffic = settings.traffic.clone();
+        let (started, start) = mpsc::sync_channel(1);
+        let (ended, end) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("http".into())
+            .spawn(move || {
+                actix_web::rt::System::new().block_on(serve(settings, listener, configure, started));
+                let _ = ended.send(());
+            })
+            .map_err(|e| Error::unavailable("no thread for the HTTP listener").because(e))?;
+        let server =
+            start.recv().map_err(|e| Error::unavailable("the HTTP listener did not start").because(e))??;
+        tracing::info!(%address, "listening for HTTPS on {address}");
+        Ok(Handle { address, traffic, server, thread: Mutex::new(Some((thread, end))) })
+    }
+}
+
+impl Handle {
+    /// Where it listens, with the port that port 0 became.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    /// Accepts nothing more, ends the streams, lets running requests finish for `grace`, then cuts.
+    pub fn stop(&self, grace: Span) {
+        self.traffic.close();
+        let Some((thread, ended)) = self.thread.lock().take() else { return };
+        drop(self.server.stop(grace > Span::default()));
+        if ended.recv_timeout(grace.duration()).is_err() {
+            drop(self.server.stop(false));
+            if ended.recv_timeout(CUT).is_err() {
+                tracing::warn!("the HTTP listener did not stop in time");
+                return;
+            }
+        }
+        let _ = thread.join();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop(Span::default());
+    }
+}
+
+/// How long a cut may take.
+const CUT: Duration = Duration::from_secs(5);
+/// Seconds that a TLS handshake may take.
+const HANDSHAKE_SECONDS_MAX: u64 = 5;
+
+fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|e| {
+        let (ip, port) = (address.ip(), address.port());
+        match e.kind() {
+            ErrorKind::AddrInUse => Error::unavailable(format!("port {port} of {ip} is in use"))
+                .hint("stop the program that uses it, or choose another port"),
+            ErrorKind::PermissionDenied => {
+                Error::unavailable(format!("port {port} of {ip} needs more rights"))
+                    .hint("choose a port above 1023, or give the program CAP_NET_BIND_SERVICE")
+            }
+            ErrorKind::AddrNotAvailable => Error::unavailable(format!("this machine has no address {ip}"))
+                .hint("choose one of its own addresses, or 0.0.0.0 for all"),
+            _ => Error::unavailable(format!("cannot listen on {address}")),
+        }
+        .because(e)
+    })
+}
+
+async fn serve<F>(
+    settings: Settings,
+    listener: TcpListener,
+    configure: F,
+    started: mpsc::SyncSender<Result<ServerHandle>>,
+) where
+    F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+{
+    let Settings { tls, workers, limits, hosts, traffic, .. } = settings;
+    let workers = workers.max(1);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::from(traffic.clone()))
+            .app_data(web::Data::new(hosts.clone()))
+            .wrap(Compress::default())
+            .wrap(from_fn(envelope))
+            .configure(configure.clone())
+    })
+    .workers(workers)
+    .worker_max_blocking_threads((limits.blocking_threads_max / workers).max(1))
+    .max_connections((limits.connections_max / workers).max(1))
+    .client_request_timeout(Duration::from_secs(limits.head_seconds_max))
+    .client_disconnect_timeout(Duration::from_secs(2))
+    .tls_handshake_timeout(Duration::from_secs(HANDSHAKE_SECONDS_MAX))
+    .keep_alive(Duration::from_secs(limits.idle_seconds_max))
+    .shutdown_timeout(3_600)
+    .disable_signals()
+    .listen_rustls_0_23(listener, (*tls).clone());
+    let server = match server {
+        Ok(server) => server.run(),
+        Err(error) => {
+            let _ = started.send(Err(error.into()));
+            return;
+        }
+    };
+    let _ = started.send(Ok(server.handle()));
+    if let Err(error) = server.await {
+        tracing::error!("the HTTP listener ended: {error}");
+    }
+}

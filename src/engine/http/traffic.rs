@@ -1,0 +1,123 @@
+//! What passes through the listener, as numbers, and the signal by which streams end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::base::{Error, Result, limits};
+use crate::engine::clock::Clock;
+
+/// Counters of a server, its clock, and the places of its live streams. Made before the server, shared with its routes.
+pub struct Traffic {
+    clock: Clock,
+    requests: [AtomicU64; 5],
+    elapsed_us: AtomicU64,
+    running: AtomicUsize,
+    streams: AtomicUsize,
+    closing: watch::Sender<bool>,
+}
+
+/// The numbers at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Answers by class of status: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub requests: [u64; 5],
+    /// Time spent on all of them.
+    pub elapsed: Duration,
+    /// Requests being worked on.
+    pub running: usize,
+    /// Live streams open.
+    pub streams: usize,
+}
+
+impl Traffic {
+    /// Nothing has passed yet.
+    pub fn new(clock: Clock) -> Arc<Traffic> {
+        Arc::new(Traffic {
+            clock,
+            requests: Default::default(),
+            elapsed_us: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            closing: watch::Sender::new(false),
+        })
+    }
+
+    /// The clock that requests are measured with.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The numbers.
+    pub fn count(&self) -> Count {
+        Count {
+            requests: std::array::from_fn(|i| self.requests[i].load(Ordering::Relaxed)),
+            elapsed: Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed)),
+            running: self.running.load(Ordering::Relaxed),
+            streams: self.streams.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Ends every live stream, and refuses new ones.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Turns true when the server is about to stop.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running { traffic: self.clone(), begun: self.clock.monotonic() }
+    }
+
+    pub(super) fn ticket(self: &Arc<Self>) -> Result<Ticket> {
+        if *self.closing.borrow() {
+            return Err(Error::unavailable("the server is stopping"));
+        }
+        let place = self.streams.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |open| {
+            (open < limits::LIVE_STREAMS_MAX).then_some(open + 1)
+        });
+        match place {
+            Ok(_) => Ok(Ticket(self.clone())),
+            Err(_) => Err(Error::too_many("too many live pages are open")
+                .hint(format!("at most {}; close some tabs", limits::LIVE_STREAMS_MAX))),
+        }
+    }
+}
+
+/// A request being worked on.
+pub(super) struct Running {
+    traffic: Arc<Traffic>,
+    begun: Duration,
+}
+
+impl Running {
+    /// Counts the answer; returns how long it took.
+    pub(super) fn end(self, status: u16) -> Duration {
+        let elapsed = self.traffic.clock.monotonic().saturating_sub(self.begun);
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.traffic.requests[class].fetch_add(1, Ordering::Relaxed);
+        self.traffic.elapsed_us.fetch_add(elapsed.as_micros() as u64, Ordering::Relaxed);
+        elapsed
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.traffic.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The place of one live stream; it is free again when this is dropped.
+pub(super) struct Ticket(Arc<Traffic>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::SeqCst);
+    }
+}
