@@ -26,4 +26,6 @@ pub use page::{Access, Cookie, Flash, Live, NavItem, Page, PageRequest, Pages, R
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, Site};
+#[cfg(test)]
+pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};
