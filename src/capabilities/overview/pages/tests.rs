@@ -169,7 +169,7 @@ fn fleet(count: usize) -> Fleet {
     let views: Vec<AgentView> = (0..count).map(agent).collect();
     let size = chart::cell_rows(count);
     let site = |name: &&str| {
-        let of: Vec<&AgentView> = views.iter().filter(|v| v.site() == **name).collect();
+        let of: Vec<&AgentView> = views.iter().filter(|v| v.site() == *name).collect();
         let cells: Vec<Cell> = of
             .iter()
             .map(|v| Cell { href: format!("/agents/{}", v.agent.id), title: v.agent.name.to_string(), tone: tone(v.health) })
@@ -177,7 +177,7 @@ fn fleet(count: usize) -> Fleet {
         SiteMap { name: (*name).into(), href: "/agents".into(), heard: of.len(), total: of.len(), map: Markup(chart::health_map(name, &cells, size)) }
     };
     Fleet {
-        sites: SITES.iter().map(|name| site(&name)).filter(|s| s.total > 0).collect(),
+        sites: SITES.iter().map(site).filter(|s| s.total > 0).collect(),
         legend: vec![("ok", 88, "healthy"), ("warn", 3, "warning"), ("crit", 2, "critical"), ("off", 3, "offline"), ("maint", 1, "inactive")],
         hidden: 0,
     }
