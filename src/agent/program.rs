@@ -117,9 +117,11 @@ struct Program {
     link: Link,
 }
 
+type Connecting = Pin<Box<dyn Future<Output = Result<Session>> + Send>>;
+
 enum Link {
     Waiting(Pin<Box<Sleep>>),
-    Connecting(Pin<Box<dyn Future<Output = Result<Session>> + Send>>),
+    Connecting(Connecting),
     Up(Box<Session>),
 }
 
@@ -213,7 +215,7 @@ impl Program {
         }
     }
 
-    fn connect(&mut self) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
+    fn connect(&mut self) -> Connecting {
         self.sessions += 1;
         let (credentials, clock, boot) = (self.credentials.clone(), self.clock.clone(), self.boot.clone());
         let hello = session::hello(&self.configuration, &boot, &clock);
@@ -244,7 +246,7 @@ impl Program {
         self.spool.sync()?;
         if let Link::Up(session) = &mut self.link {
             while session.has_room()
-                && let Some(record) = self.spool.next()?
+                && let Some(record) = self.spool.next_to_send()?
             {
                 match session.try_send(record) {
                     Ok(None) => {}

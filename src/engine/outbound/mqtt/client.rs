@@ -365,11 +365,12 @@ impl Connection {
                     }
                     self.heard = true;
                 }
-                permit = messages.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
-                    (Ok(permit), Some(message)) => permit.send(Ok(message)),
-                    // Nobody listens any more; what is still to be sent may go on.
-                    _ => {}
-                },
+                // Where nobody listens any more the message is dropped; what is to be sent goes on.
+                permit = messages.reserve(), if self.pending.is_some() => {
+                    if let (Ok(permit), Some(message)) = (permit, self.pending.take()) {
+                        permit.send(Ok(message));
+                    }
+                }
                 written = push(&mut writer, &self.out), if !self.out.is_empty() || self.unflushed => {
                     self.unflushed = !self.out.is_empty();
                     self.out.advance(written?);
