@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Error, Result};
+use crate::engine::crypto::private_folder;
 use crate::wire::{Sequence, Up, UpKind};
 
 /// Bytes before a record's payload.
@@ -69,7 +70,7 @@ struct Lane {
 impl Spool {
     /// Opens the spool in `folder`, or makes it. A record that a crash left half-written is cut off.
     pub fn open(folder: &Path, bytes_max: u64) -> Result<Spool> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         let acknowledged = OpenOptions::new()
             .read(true)
             .write(true)
