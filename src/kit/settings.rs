@@ -1,5 +1,7 @@
 //! What the site is called and where it is reached; shared and changeable while running.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use parking_lot::RwLock;
 
 /// The look that a person chose.
@@ -38,16 +40,27 @@ pub struct Settings {
     name: RwLock<String>,
     /// Host names and addresses by which agents and people reach the server, the best first.
     pub hosts: Vec<String>,
-    /// Port of the console and API.
-    pub https_port: u16,
-    /// Port of the gate.
-    pub mqtt_port: u16,
+    https_port: AtomicU16,
+    mqtt_port: AtomicU16,
 }
 
 impl Settings {
-    /// Settings of a site.
-    pub fn new(name: String, hosts: Vec<String>, https_port: u16, mqtt_port: u16) -> Settings {
-        Settings { name: RwLock::new(name), hosts, https_port, mqtt_port }
+    /// Settings of a site; the ports are known once the listeners are bound.
+    pub fn new(name: String, hosts: Vec<String>) -> Settings {
+        Settings { name: RwLock::new(name), hosts, https_port: AtomicU16::new(0), mqtt_port: AtomicU16::new(0) }
+    }
+    /// The listeners are bound to these ports.
+    pub fn listening(&self, https_port: u16, mqtt_port: u16) {
+        self.https_port.store(https_port, Ordering::Relaxed);
+        self.mqtt_port.store(mqtt_port, Ordering::Relaxed);
+    }
+    /// Port of the console and API.
+    pub fn https_port(&self) -> u16 {
+        self.https_port.load(Ordering::Relaxed)
+    }
+    /// Port of the gate.
+    pub fn mqtt_port(&self) -> u16 {
+        self.mqtt_port.load(Ordering::Relaxed)
     }
     /// The site's name.
     pub fn name(&self) -> String {
@@ -59,7 +72,7 @@ impl Settings {
     }
     /// `host:port` of the gate as an agent should use it.
     pub fn gate(&self) -> String {
-        format!("{}:{}", self.hosts.first().map(String::as_str).unwrap_or("localhost"), self.mqtt_port)
+        format!("{}:{}", self.hosts.first().map(String::as_str).unwrap_or("localhost"), self.mqtt_port())
     }
     /// Address of the console.
     pub fn console(&self) -> String {

@@ -22,9 +22,9 @@ pub struct Site {
     /// Lines of text.
     pub logs: Logs,
     /// Sealed keys and secrets.
-    pub vault: Arc<Vault>,
+    pub vault: Vault,
     /// The site's own certificate authority.
-    pub authority: Arc<Authority>,
+    pub authority: Authority,
     /// Who is connected.
     pub presence: Presence,
     /// Name and addresses.
@@ -51,9 +51,9 @@ pub struct Parts {
     /// See [`Site::logs`].
     pub logs: Logs,
     /// See [`Site::vault`].
-    pub vault: Arc<Vault>,
+    pub vault: Vault,
     /// See [`Site::authority`].
-    pub authority: Arc<Authority>,
+    pub authority: Authority,
     /// See [`Site::settings`].
     pub settings: Settings,
     /// See [`Site::navigation`].

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::base::{Error, Result, Timestamp};
@@ -127,6 +128,14 @@ pub fn lifetime_of(der: &[u8]) -> Result<(Timestamp, Timestamp)> {
     let at =
         |t: x509_parser::time::ASN1Time| Timestamp::from_milliseconds(t.timestamp().saturating_mul(1000));
     Ok((at(certificate.validity().not_before), at(certificate.validity().not_after)))
+}
+
+/// Digest (BLAKE3, hexadecimal) of the public key in a signing request (PEM, PKCS #10): the same key, the same program.
+pub fn request_key(pem: &str) -> Result<String> {
+    let wrong = || Error::invalid("the signing request cannot be read").hint("send PKCS #10 in PEM form");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|e| wrong().because(e))?;
+    let (_, request) = X509CertificationRequest::from_der(&pem.contents).map_err(|e| wrong().because(e))?;
+    Ok(blake3::hash(request.certification_request_info.subject_pki.raw).to_hex().to_string())
 }
 
 /// The URI by which a certificate names an agent.

@@ -13,7 +13,7 @@ mod tokens;
 mod vault;
 
 pub use authority::{Authority, ServerCertificate, SigningRequest, signing_request};
-pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, serial_of};
+pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
 pub use join_code::JoinCode;
 pub use passwords::{hash_password, verify_password};
 pub use tls::{Pin, ServerTls, client_config};

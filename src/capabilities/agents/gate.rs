@@ -1,0 +1,91 @@
+//! What the gate asks: who is this, and what to do when somebody comes and goes.
+
+use std::net::SocketAddr;
+
+use super::{State, store};
+use crate::base::{AgentId, TenantId};
+use crate::engine::broker::{Admission, Arrival, Credentials, Departure, Refusal};
+use crate::engine::{crypto, store::Read};
+use crate::kit::{Ctx, Site};
+
+/// User name of a program that joins; its password is the join code's secret.
+pub const JOIN_USER: &str = "join";
+
+/// Who connects. Identity is the certificate's; without one, the user name is the agent and the password its secret.
+pub fn admit(site: &Site, credentials: &Credentials<'_>) -> Result<Admission, Refusal> {
+    if let Some(der) = credentials.certificate {
+        let identity = crypto::identity_of(der).map_err(|_| Refusal::BadCredentials)?;
+        let agent: AgentId = identity.parse().map_err(|_| Refusal::BadCredentials)?;
+        if credentials.client_id != identity {
+            return Err(Refusal::BadClientId);
+        }
+        return active(site, agent, |_| true);
+    }
+    let (Some(user), Some(password)) = (credentials.username, credentials.password) else {
+        return Err(Refusal::BadCredentials);
+    };
+    if user == JOIN_USER {
+        return Ok(Admission::Joining {});
+    }
+    if let Ok(agent) = user.parse::<AgentId>() {
+        if credentials.client_id != user {
+            return Err(Refusal::BadClientId);
+        }
+        let digest = std::str::from_utf8(password).map(crypto::digest).map_err(|_| Refusal::BadCredentials)?;
+        return active(site, agent, |secret| secret.is_some_and(|s| same(s, &digest)));
+    }
+    Err(Refusal::BadCredentials)
+}
+
+/// Compares without telling by its time how much agrees.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    blake3::hash(a) == blake3::hash(b)
+}
+
+fn active(site: &Site, agent: AgentId, proof: impl FnOnce(Option<&[u8]>) -> bool) -> Result<Admission, Refusal> {
+    let read = site.store.read().map_err(|_| Refusal::Busy)?;
+    let stored = read.get(&store::AGENTS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
+    let stored = stored.ok_or(Refusal::BadCredentials)?;
+    if !proof(stored.secret.as_deref()) {
+        return Err(Refusal::BadCredentials);
+    }
+    match stored.state {
+        State::Active { .. } => Ok(Admission::Agent { tenant: site.tenant, agent }),
+        _ => Err(Refusal::NotAuthorized),
+    }
+}
+
+/// A session began.
+pub fn arrived(site: &Site, arrival: &Arrival) {
+    site.presence.update(arrival.agent, |seen| {
+        seen.session = Some(arrival.session);
+        seen.address = Some(arrival.peer.ip());
+        seen.boot.clear();
+    });
+    site.presence.heard(arrival.agent);
+}
+
+/// A session ended.
+pub fn left(site: &Site, departure: &Departure) {
+    site.presence.update(departure.agent, |seen| {
+        if seen.session == Some(departure.session) {
+            seen.session = None;
+        }
+    });
+}
+
+/// A second connection with the same identity replaced the first. From another address, while the first was alive, it
+/// is a copied key: both are shut out until an administrator decides. From the same address it is a reconnect.
+pub fn duplicate(site: &Site, _: TenantId, agent: AgentId, old: SocketAddr, new: SocketAddr) {
+    if old.ip() == new.ip() {
+        return;
+    }
+    shut_out(site, agent, format!("its key was used from {} and {} at the same time", old.ip(), new.ip()));
+}
+
+/// Quarantines an agent on the appliance's own account.
+pub(super) fn shut_out(site: &Site, agent: AgentId, reason: String) {
+    if let Err(error) = super::ops::quarantine(&Ctx::system(site, "gate"), super::ops::Quarantine { id: agent, reason }) {
+        tracing::warn!(agent.id = %agent, "could not quarantine agent `{agent}`: {error}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Agents: who is enrolled, how each is, and how a new one joins.
+//!
+//! Invariant: an agent's identity is its certificate (or the digest of its secret), never its name; names may repeat.
+//! Invariant: health is derived from what is heard; nothing stored says "down".
+//! Invariant: only an active agent has a session; whatever ends that state closes the session in the same call.
+//! Invariant: a join code works once, for the key that used it first, until it expires.
+
+mod enrol;
+mod follow;
+pub mod gate;
+mod join;
+mod model;
+pub mod ops;
+mod pages;
+mod store;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub use enrol::join;
+pub use follow::inventory;
+pub use join::JoinCode;
+pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
+pub use store::{exists, named};
+pub use watch::{configuration, watch};
+
+use crate::base::Span;
+use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::wire::UpKind;
+
+/// The capability.
+pub struct Agents;
+
+impl Capability for Agents {
+    fn name(&self) -> &'static str {
+        "agents"
+    }
+
+    fn ops(&self, ops: &mut Ops) {
+        ops::register(ops);
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        pages::register(pages);
+    }
+
+    fn uplinks(&self, uplinks: &mut Uplinks) {
+        uplinks.on(UpKind::Hello, follow::hello);
+        uplinks.on(UpKind::Heartbeat, follow::heartbeat);
+        uplinks.on(UpKind::Certificate, follow::certificate);
+    }
+
+    fn jobs(&self, jobs: &mut Jobs) {
+        jobs.every(Span::from_seconds(5), "agents.unwatch", watch::unwatch);
+        jobs.every(Span::from_minutes(1), "agents.remember", follow::remember);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem { group: "Fleet", title: "Agents", path: "/agents", icon: "server", permission: "agents.read" }]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["agents", "agents_by_key", "join_codes"]
+    }
+}

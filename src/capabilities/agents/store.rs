@@ -1,0 +1,42 @@
+//! Tables of agents. Private to the capability but for the two questions that later ones ask.
+
+use super::{Agent, JoinCode};
+use crate::base::{AgentId, Error, Result, TenantId};
+use crate::engine::crypto;
+use crate::engine::store::{Read, Table};
+
+/// Agents by tenant and identifier.
+pub(super) const AGENTS: Table<(TenantId, AgentId), Agent> = Table::new("agents");
+/// Which agent joined with a key: digest of the public key to the agent.
+pub(super) const BY_KEY: Table<(TenantId, String), AgentId> = Table::new("agents_by_key");
+/// Join codes by digest of their secret.
+pub(super) const JOIN_CODES: Table<(TenantId, String), JoinCode> = Table::new("join_codes");
+
+/// The agent, or that it does not exist.
+pub(super) fn find(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Agent> {
+    read.get(&AGENTS, &(tenant, id))?.ok_or_else(|| Error::not_found("agent", id))
+}
+
+/// Every agent of the tenant.
+pub(super) fn all(read: &impl Read, tenant: TenantId) -> Result<Vec<Agent>> {
+    Ok(read.prefix(&AGENTS, &tenant, usize::MAX)?.into_iter().map(|(_, agent)| agent).collect())
+}
+
+/// What people call the agent; its identifier when it is not there any more.
+pub fn named(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<String> {
+    Ok(read.get(&AGENTS, &(tenant, id))?.map_or_else(|| id.to_string(), |agent| agent.name.to_string()))
+}
+
+/// The agent if it may be given work, else why not.
+pub fn exists(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Agent> {
+    let agent = find(read, tenant, id)?;
+    if agent.is_active() {
+        return Ok(agent);
+    }
+    Err(Error::conflict(format!("agent `{}` is {}", agent.name, agent.state.word())).hint("only active agents take work"))
+}
+
+/// The name under which a join code with this secret is stored.
+pub(super) fn digest_text(secret: &str) -> String {
+    blake3::Hash::from_bytes(crypto::JoinCode::hash_of(secret)).to_hex().to_string()
+}

@@ -1,0 +1,80 @@
+//! Moves of agents, and health.
+
+use super::*;
+use crate::base::{AgentId, Kind, Labels, Timestamp};
+
+fn agent() -> Agent {
+    Agent {
+        id: AgentId::from_bits(1),
+        name: "lyon-press-07".parse().unwrap(),
+        state: State::Active { since: Timestamp::default() },
+        labels: Labels::parse("site=lyon").unwrap(),
+        proposed: Labels::parse("site=elsewhere, line=7").unwrap(),
+        hostname: "press".into(),
+        version: "0.1.0".into(),
+        inventory: Default::default(),
+        commands: Default::default(),
+        seen: None,
+        certificate_until: None,
+        secret: Some(vec![1]),
+        key: Vec::new(),
+    }
+}
+
+#[test]
+fn only_legal_moves_are_made() {
+    let now = Timestamp::from_milliseconds(9);
+    let quarantined = agent().quarantine(now, "why".into()).unwrap();
+    assert!(!quarantined.is_active());
+    assert_eq!(quarantined.clone().quarantine(now, "again".into()).unwrap_err().kind(), Kind::Conflict);
+    assert!(quarantined.approve(now).unwrap().is_active());
+    assert_eq!(agent().approve(now).unwrap_err().kind(), Kind::Conflict);
+    let retired = agent().retire(now).unwrap();
+    assert!(retired.secret.is_none(), "a retired device's secret is gone");
+    assert!(retired.clone().retire(now).is_err() && retired.clone().approve(now).is_err() && retired.quarantine(now, String::new()).is_err());
+}
+
+#[test]
+fn given_labels_win_over_proposed_ones() {
+    assert_eq!(agent().label("site"), Some("lyon"));
+    assert_eq!(agent().all_labels().text(), "line=7, site=lyon");
+}
+
+#[test]
+fn health_names_its_reason() {
+    let heard = |s| Some(Span::from_seconds(s));
+    let with = |cpu, memory, disk| Readings { cpu, memory, disk };
+    let calm = with(Some(5.0), Some(40.0), Some(50.0));
+    for (silence, offset, readings, expected, reason) in [
+        (heard(3), Some(20), calm, Health::Healthy, ""),
+        (heard(30), None, calm, Health::Warning, "late"),
+        (heard(61), None, calm, Health::Offline, "not heard"),
+        (None, None, Readings::default(), Health::Offline, "never"),
+        (heard(1), None, with(None, None, Some(96.0)), Health::Critical, "disk at 96 %"),
+        (heard(1), None, with(None, Some(91.0), None), Health::Warning, "memory at 91 %"),
+        (heard(1), Some(-90_000), calm, Health::Warning, "clock off by -90 s"),
+    ] {
+        let (health, why) = health(&agent(), silence, offset, readings);
+        assert_eq!(health, expected, "{why}");
+        assert!(why.contains(reason), "{why} / {reason}");
+    }
+}
+
+#[test]
+fn a_join_code_is_for_one_key_and_a_time() {
+    let code = |key: Option<&str>| JoinCode {
+        digest: String::new(),
+        labels: Labels::default(),
+        created: Timestamp::default(),
+        expires: Timestamp::from_milliseconds(100),
+        by: String::new(),
+        approval: false,
+        key: key.map(str::to_owned),
+        agent: None,
+    };
+    let (early, late) = (Timestamp::from_milliseconds(50), Timestamp::from_milliseconds(101));
+    assert!(code(None).admit("a", early).is_ok());
+    assert!(code(None).admit("a", late).unwrap_err().message().contains("expired"));
+    assert!(code(Some("a")).admit("a", late).is_ok(), "an answer that was lost can be asked for again");
+    assert!(code(Some("a")).admit("b", early).unwrap_err().message().contains("another"));
+}

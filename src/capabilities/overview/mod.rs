@@ -1,0 +1,22 @@
+//! The first screen: what burns, since when, what to press. It owns no state; everything is asked of the others.
+
+mod pages;
+
+use crate::kit::{Capability, NavItem, Pages};
+
+/// The capability.
+pub struct Overview;
+
+impl Capability for Overview {
+    fn name(&self) -> &'static str {
+        "overview"
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        pages::register(pages);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem { group: "Fleet", title: "Overview", path: "/", icon: "layout-dashboard", permission: "agents.read" }]
+    }
+}

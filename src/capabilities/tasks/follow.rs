@@ -1,0 +1,73 @@
+//! What agents report of their tasks.
+
+use serde_json::json;
+
+use super::Task;
+use super::store::{self, OUTPUT};
+use crate::base::{Error, Result};
+use crate::capabilities::agents;
+use crate::engine::store::Read;
+use crate::kit::{AgentRef, Change, Ctx, Durable};
+use crate::wire::{TaskReport, Up};
+
+/// Appended once where output was cut.
+const CUT: &str = "\n[output cut here: the limit was reached]\n";
+
+/// A task moved on. Reports of another agent's task are refused.
+pub(super) fn report(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durable> {
+    let Up::Task(report) = message else { return Ok(Durable::Already) };
+    let (_, pending) = ctx.require("agents.report")?.submit(|change| {
+        let task = store::find(change.tx, from.tenant, report.task)?;
+        if task.agent != from.agent {
+            return Err(Error::invalid(format!("task `{}` is not this agent's", report.task)));
+        }
+        apply(ctx, change, task, report)
+    })?;
+    Ok(Durable::Store(pending))
+}
+
+fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport) -> Result<()> {
+    let tenant = ctx.tenant;
+    let (agent, before) = (task.agent, task.state);
+    let Some(mut task) = task.report(report.state, ctx.now) else { return Ok(()) };
+    append(change, tenant, &mut task, report)?;
+    if task.state.is_final() {
+        task.exit = report.exit;
+        task.reason = report.reason.chars().take(500).collect();
+        change.tell("tasks.ended", task.id, json!({ "agent": agent, "state": task.state.word(), "exit": task.exit }));
+    }
+    if let Some(inventory) = &report.inventory {
+        agents::inventory(change, tenant, agent, inventory.clone())?;
+    }
+    if before == task.state && report.output.is_empty() {
+        return Ok(());
+    }
+    store::put(change.tx, tenant, &task)
+}
+
+/// Adds the part of the output that is new, up to the task's limit.
+fn append(change: &mut Change<'_>, tenant: crate::base::TenantId, task: &mut Task, report: &TaskReport) -> Result<()> {
+    let have = task.output_bytes;
+    let end = report.offset.saturating_add(report.output.len() as u64);
+    if report.output.is_empty() || end <= have {
+        return Ok(());
+    }
+    let skip = have.saturating_sub(report.offset) as usize;
+    let fresh = report.output.get(skip..).unwrap_or_default();
+    let room = task.output_bytes_max.saturating_sub(have) as usize;
+    let kept = &fresh[..floor(fresh, room)];
+    let was_cut = change.tx.get(&OUTPUT, &(tenant, task.id, u64::MAX))?.is_some();
+    if !kept.is_empty() {
+        change.tx.put(&OUTPUT, &(tenant, task.id, have), &kept.to_owned())?;
+        task.output_bytes = have + kept.len() as u64;
+    }
+    if kept.len() < fresh.len() && !was_cut {
+        change.tx.put(&OUTPUT, &(tenant, task.id, u64::MAX), &CUT.to_owned())?;
+    }
+    Ok(())
+}
+
+/// The last boundary of a character at or before `most`.
+fn floor(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}

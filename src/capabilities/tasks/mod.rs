@@ -1,0 +1,56 @@
+//! Tasks: one unit of work for one agent.
+//!
+//! Invariant: a task is a record before it is a message; a lost message never loses work.
+//! Invariant: an agent runs a task at most once; what it reports twice changes nothing.
+//! Invariant: a final state never changes.
+//! Invariant: output is appended by offset, so repetition adds nothing; it is bounded and says when it was cut.
+
+mod dispatch;
+mod follow;
+mod model;
+pub mod ops;
+mod pages;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use model::{State, Task};
+
+use crate::base::Span;
+use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::wire::UpKind;
+
+/// The capability.
+pub struct Tasks;
+
+impl Capability for Tasks {
+    fn name(&self) -> &'static str {
+        "tasks"
+    }
+
+    fn ops(&self, ops: &mut Ops) {
+        ops::register(ops);
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        pages::register(pages);
+    }
+
+    fn uplinks(&self, uplinks: &mut Uplinks) {
+        uplinks.on(UpKind::Hello, dispatch::hello);
+        uplinks.on(UpKind::Task, follow::report);
+    }
+
+    fn jobs(&self, jobs: &mut Jobs) {
+        jobs.every(Span::from_seconds(10), "tasks.dispatch", dispatch::sweep);
+        jobs.every(Span::from_hours(1), "tasks.expire", store::expire);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem { group: "Operate", title: "Tasks", path: "/tasks", icon: "workflow", permission: "tasks.read" }]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["tasks", "tasks_by_agent", "tasks_open", "tasks_output"]
+    }
+}

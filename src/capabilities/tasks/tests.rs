@@ -1,0 +1,58 @@
+//! Moves of tasks.
+
+use super::*;
+use crate::base::{AgentId, Kind, TaskId, Timestamp};
+use crate::wire::{TaskPhase, Work};
+
+fn task(state: State) -> Task {
+    Task {
+        id: TaskId::from_bits(1),
+        agent: AgentId::from_bits(2),
+        work: Work::Command { name: "df".into(), arguments: vec!["-h".into()] },
+        state,
+        by: "usr".into(),
+        created: Timestamp::default(),
+        sent: None,
+        started: None,
+        ended: None,
+        exit: None,
+        reason: String::new(),
+        cancelling: false,
+        output_bytes: 0,
+        seconds_max: 60,
+        output_bytes_max: 100,
+        memory_bytes_max: 0,
+    }
+}
+
+#[test]
+fn reports_move_a_task_forward_only() {
+    let now = Timestamp::from_milliseconds(5);
+    for (from, phase, to) in [
+        (State::Sent, TaskPhase::Accepted, Some(State::Accepted)),
+        (State::Queued, TaskPhase::Running, Some(State::Running)),
+        (State::Running, TaskPhase::Running, Some(State::Running)),
+        (State::Running, TaskPhase::Accepted, None),
+        (State::Accepted, TaskPhase::Accepted, None),
+        (State::Accepted, TaskPhase::Refused, Some(State::Refused)),
+        (State::Running, TaskPhase::Succeeded, Some(State::Succeeded)),
+        (State::Succeeded, TaskPhase::Failed, None),
+        (State::Cancelled, TaskPhase::Running, None),
+    ] {
+        let next = task(from).report(phase, now);
+        assert_eq!(next.as_ref().map(|t| t.state), to, "{from:?} {phase:?}");
+        if let Some(next) = next {
+            assert_eq!(next.ended.is_some(), next.state.is_final());
+        }
+    }
+}
+
+#[test]
+fn cancelling_ends_what_waits_and_asks_what_runs() {
+    let now = Timestamp::from_milliseconds(5);
+    assert_eq!(task(State::Queued).cancel(now).unwrap().state, State::Cancelled);
+    let running = task(State::Running).cancel(now).unwrap();
+    assert!(running.cancelling && running.state == State::Running);
+    assert_eq!(task(State::Failed).cancel(now).unwrap_err().kind(), Kind::Conflict);
+    assert_eq!(task(State::Queued).title(), "df -h");
+}

@@ -1,0 +1,57 @@
+//! Telemetry: the numbers, lines, spans and events that agents send.
+//!
+//! Invariant: a message is acknowledged after its samples, lines or events are on the disk.
+//! Invariant: a message that comes twice is kept once: samples by their instant, lines by the spool's sequence, events
+//! by their identifier.
+//! Invariant: telemetry tells at most one event a batch, never one a sample.
+
+mod ingest;
+mod model;
+pub mod ops;
+mod pages;
+mod store;
+
+pub use model::{EventView, LogEntry};
+pub use ops::sparkline;
+pub use store::recent;
+
+use crate::base::Span;
+use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::wire::UpKind;
+
+/// The capability.
+pub struct Telemetry;
+
+impl Capability for Telemetry {
+    fn name(&self) -> &'static str {
+        "telemetry"
+    }
+
+    fn ops(&self, ops: &mut Ops) {
+        ops::register(ops);
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        pages::register(pages);
+    }
+
+    fn uplinks(&self, uplinks: &mut Uplinks) {
+        uplinks.on(UpKind::Metrics, ingest::metrics);
+        uplinks.on(UpKind::Logs, ingest::logs);
+        uplinks.on(UpKind::Spans, ingest::spans);
+        uplinks.on(UpKind::Events, ingest::events);
+    }
+
+    fn jobs(&self, jobs: &mut Jobs) {
+        jobs.every(Span::from_seconds(10), "telemetry.seal", ingest::seal);
+        jobs.every(Span::from_hours(1), "telemetry.expire", ingest::expire);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem { group: "Observe", title: "Events", path: "/events", icon: "activity", permission: "telemetry.read" }]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["events", "events_by_id"]
+    }
+}

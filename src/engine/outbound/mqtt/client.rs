@@ -1,0 +1,539 @@
+//! The client: one task per connection reads, writes and keeps alive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::codec::{Connect, Packet, Publish, Quality, Will, decode, encode};
+use crate::base::{Error, Result, Secret, Span, limits};
+
+/// Commands that wait for the connection's task.
+const COMMANDS_MAX: usize = 16;
+/// Messages that wait for the caller.
+const INCOMING_MAX: usize = 16;
+/// Bytes that wait to be written before no further command is taken.
+const OUT_BYTES_MAX: usize = 64 * 1024;
+
+/// How to connect.
+#[derive(Clone)]
+pub struct Options {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// TLS; `None` is plain TCP, for tests and loopback.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Client identifier.
+    pub client_id: String,
+    /// User name.
+    pub user: Option<String>,
+    /// Password.
+    pub password: Option<Secret<String>>,
+    /// What the server says when this connection breaks.
+    pub will: Option<Will>,
+    /// Whether an earlier session is forgotten.
+    pub clean: bool,
+    /// The server may give the connection up after one and a half times this without a sign.
+    pub keep_alive: Span,
+    /// How long TCP, TLS and the first answer may take together.
+    pub connect_within: Span,
+    /// Messages of quality 1 that may be unacknowledged.
+    pub window: usize,
+    /// Bytes of one packet.
+    pub packet_bytes_max: usize,
+}
+
+impl Options {
+    /// Options for `host` and `port` with a clean session, 30 s of keep-alive and a window of 64.
+    pub fn new(host: &str, port: u16, client_id: &str) -> Options {
+        Options {
+            host: host.to_owned(),
+            port,
+            tls: None,
+            client_id: client_id.to_owned(),
+            user: None,
+            password: None,
+            will: None,
+            clean: true,
+            keep_alive: Span::from_seconds(30),
+            connect_within: Span::from_seconds(20),
+            window: 64,
+            packet_bytes_max: limits::MQTT_PACKET_BYTES_MAX,
+        }
+    }
+}
+
+/// Sends. Cloning gives the same connection; it ends when the last clone is dropped or it is disconnected.
+#[derive(Clone)]
+pub struct Client(mpsc::Sender<Command>);
+
+/// Receives.
+pub struct Incoming {
+    messages: mpsc::Receiver<Result<Message>>,
+    acknowledge: mpsc::Sender<u16>,
+    handled: Option<u16>,
+}
+
+/// A message that came in.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// Its content.
+    pub payload: Bytes,
+    /// Whether the server had kept it from before.
+    pub retain: bool,
+    /// Whether it was sent before.
+    pub again: bool,
+    packet: Option<u16>,
+}
+
+/// A message on its way out.
+pub struct Delivery(oneshot::Receiver<()>);
+
+impl Delivery {
+    /// Waits until it is acknowledged: by PUBACK, or for quality 0 when it is handed to the connection.
+    pub async fn acknowledged(self) -> Result<()> {
+        self.0.await.map_err(|_| ended())
+    }
+}
+
+enum Command {
+    Publish { topic: String, payload: Bytes, quality: Quality, retain: bool, done: oneshot::Sender<()> },
+    Subscribe { filters: Vec<(String, Quality)>, done: oneshot::Sender<Vec<u8>> },
+    Disconnect { done: oneshot::Sender<()> },
+}
+
+fn ended() -> Error {
+    Error::unavailable("the MQTT connection has ended")
+}
+
+/// Connects and gives both directions.
+pub async fn connect(options: &Options) -> Result<(Client, Incoming)> {
+    let failed = |e: std::io::Error| {
+        Error::unavailable(format!("no connection to `{}:{}`", options.host, options.port)).because(e)
+    };
+    let open = async {
+        let stream = TcpStream::connect((options.host.as_str(), options.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match &options.tls {
+            None => connect_over(stream, options).await,
+            Some(config) => {
+                let name = ServerName::try_from(options.host.clone())
+                    .map_err(|e| Error::invalid(format!("`{}` is not a host", options.host)).because(e))?;
+                let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
+                    .connect(name, stream)
+                    .await
+                    .map_err(failed)?;
+                connect_over(stream, options).await
+            }
+        }
+    };
+    match tokio::time::timeout(options.connect_within.duration(), open).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::unavailable(format!("`{}:{}` does not answer", options.host, options.port))),
+    }
+}
+
+/// The same over a stream that is already open. The caller bounds the time.
+pub async fn connect_over<S>(mut stream: S, options: &Options) -> Result<(Client, Incoming)>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut out = BytesMut::new();
+    let first = Connect {
+        client_id: options.client_id.clone(),
+        clean: options.clean,
+        keep_alive_seconds: u16::try_from(options.keep_alive.seconds()).unwrap_or(u16::MAX),
+        will: options.will.clone(),
+        user: options.user.clone(),
+        password: options.password.as_ref().map(|p| p.expose().clone().into_bytes()),
+    };
+    encode(&Packet::Connect(first), &mut out)?;
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    let mut arrived = BytesMut::new();
+    let code = loop {
+        match decode(&mut arrived, options.packet_bytes_max)? {
+            Some(Packet::ConnectAck(_, code)) => break code,
+            Some(_) => return Err(Error::invalid("the server's first packet is not an answer to CONNECT")),
+            None if stream.read_buf(&mut arrived).await? == 0 => {
+                return Err(Error::unavailable("the server closed the connection before it answered"));
+            }
+            None => {}
+        }
+    };
+    match code {
+        0 => {}
+        1 => return Err(Error::invalid("the server does not speak MQTT 3.1.1")),
+        2 => return Err(Error::invalid("the server refuses this client identifier")),
+        3 => return Err(Error::unavailable("the server is not ready")),
+        4 => return Err(Error::unauthenticated("the server refuses user name and password")),
+        _ => return Err(Error::forbidden("the server does not let this client in")),
+    }
+    let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
+    let (messages_out, messages) = mpsc::channel(INCOMING_MAX);
+    let (acknowledge, acknowledged) = mpsc::channel(INCOMING_MAX);
+    let connection = Connection {
+        out: BytesMut::new(),
+        arrived,
+        waiting: BTreeMap::new(),
+        subscribing: BTreeMap::new(),
+        last_packet: 0,
+        pending: None,
+        window: options.window.clamp(1, 60_000),
+        packet_bytes_max: options.packet_bytes_max,
+        unflushed: false,
+        heard: true,
+        ended: None,
+    };
+    // Twice in the time that the server allows; the tick also notices a silent server.
+    let tick = Duration::from_millis((options.keep_alive.milliseconds() / 2).max(100));
+    tokio::spawn(connection.drive(stream, commands_in, acknowledged, messages_out, tick));
+    Ok((Client(commands), Incoming { messages, acknowledge, handled: None }))
+}
+
+impl Client {
+    /// Hands a message to the connection; waits while the window is full.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        quality: Quality,
+    ) -> Result<Delivery> {
+        self.send(topic, payload.into(), quality, false).await
+    }
+
+    /// The same, and asks the server to keep it as the topic's last message.
+    pub async fn publish_retained(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        quality: Quality,
+    ) -> Result<Delivery> {
+        self.send(topic, payload.into(), quality, true).await
+    }
+
+    async fn send(&self, topic: &str, payload: Bytes, quality: Quality, retain: bool) -> Result<Delivery> {
+        let (done, acknowledged) = oneshot::channel();
+        let command = Command::Publish { topic: topic.to_owned(), payload, quality, retain, done };
+        self.0.send(command).await.map_err(|_| ended())?;
+        Ok(Delivery(acknowledged))
+    }
+
+    /// Subscribes and waits for the answer; a refused filter is an error that names it.
+    pub async fn subscribe(&self, filters: &[(&str, Quality)]) -> Result<()> {
+        let (done, answer) = oneshot::channel();
+        let filters: Vec<_> = filters.iter().map(|(f, q)| ((*f).to_owned(), *q)).collect();
+        let command = Command::Subscribe { filters: filters.clone(), done };
+        self.0.send(command).await.map_err(|_| ended())?;
+        let codes = answer.await.map_err(|_| ended())?;
+        for (place, (filter, _)) in filters.iter().enumerate() {
+            if codes.get(place).is_none_or(|code| *code > 2) {
+                return Err(Error::forbidden(format!("the server refuses the subscription to `{filter}`")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye after everything that was handed over before; the will is not published.
+    pub async fn disconnect(self) -> Result<()> {
+        let (done, gone) = oneshot::channel();
+        self.0.send(Command::Disconnect { done }).await.map_err(|_| ended())?;
+        gone.await.map_err(|_| ended())
+    }
+}
+
+impl Incoming {
+    /// Acknowledges the message before and waits for the next. An error is the last thing it gives; then `None`.
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Message>> {
+        if let Some(packet) = self.handled
+            && let Ok(permit) = self.acknowledge.reserve().await
+        {
+            permit.send(packet);
+        }
+        self.handled = None;
+        let message = self.messages.recv().await;
+        if let Some(Ok(message)) = &message {
+            self.handled = message.packet;
+        }
+        message
+    }
+}
+
+struct Connection {
+    out: BytesMut,
+    arrived: BytesMut,
+    waiting: BTreeMap<u16, oneshot::Sender<()>>,
+    subscribing: BTreeMap<u16, oneshot::Sender<Vec<u8>>>,
+    last_packet: u16,
+    pending: Option<Message>,
+    window: usize,
+    packet_bytes_max: usize,
+    unflushed: bool,
+    heard: bool,
+    ended: Option<oneshot::Sender<()>>,
+}
+
+impl Connection {
+    async fn drive<S: AsyncRead + AsyncWrite + Send + Unpin>(
+        mut self,
+        stream: S,
+        mut commands: mpsc::Receiver<Command>,
+        mut acknowledged: mpsc::Receiver<u16>,
+        messages: mpsc::Sender<Result<Message>>,
+        tick: Duration,
+    ) {
+        if let Err(e) = self.work(stream, &mut commands, &mut acknowledged, &messages, tick).await {
+            // Deliveries that wait end with the connection: their senders are dropped with it.
+            drop(self);
+            drop(commands);
+            let _ = messages.send(Err(e)).await;
+        }
+    }
+
+    async fn work<S: AsyncRead + AsyncWrite + Send + Unpin>(
+        &mut self,
+        stream: S,
+        commands: &mut mpsc::Receiver<Command>,
+        acknowledged: &mut mpsc::Receiver<u16>,
+        messages: &mpsc::Sender<Result<Message>>,
+        tick: Duration,
+    ) -> Result<()> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + tick, tick);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut silent_ticks = 0;
+        loop {
+            while self.pending.is_none()
+                && let Some(packet) = decode(&mut self.arrived, self.packet_bytes_max)?
+            {
+                self.take(packet)?;
+            }
+            if self.out.is_empty()
+                && !self.unflushed
+                && let Some(done) = self.ended.take()
+            {
+                let _ = writer.shutdown().await;
+                let _ = done.send(());
+                return Ok(());
+            }
+            let room = self.out.len() < OUT_BYTES_MAX && self.ended.is_none();
+            let may_command = room && self.waiting.len() < self.window;
+            tokio::select! {
+                read = reader.read_buf(&mut self.arrived), if self.pending.is_none() => {
+                    if read? == 0 {
+                        return Err(Error::unavailable("the server closed the connection"));
+                    }
+                    self.heard = true;
+                }
+                permit = messages.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
+                    (Ok(permit), Some(message)) => permit.send(Ok(message)),
+                    // Nobody listens any more; what is still to be sent may go on.
+                    _ => {}
+                },
+                written = push(&mut writer, &self.out), if !self.out.is_empty() || self.unflushed => {
+                    self.unflushed = !self.out.is_empty();
+                    self.out.advance(written?);
+                }
+                Some(packet) = acknowledged.recv(), if self.out.len() < OUT_BYTES_MAX => {
+                    encode(&Packet::PublishAck(packet), &mut self.out)?;
+                }
+                command = commands.recv(), if may_command => match command {
+                    Some(command) => self.command(command)?,
+                    // Every client was dropped without goodbye: the connection breaks, and the will is published.
+                    None => return Ok(()),
+                },
+                _ = ticks.tick() => {
+                    silent_ticks = if self.heard || self.pending.is_some() { 0 } else { silent_ticks + 1 };
+                    if silent_ticks > 2 {
+                        return Err(Error::unavailable("the server has fallen silent"));
+                    }
+                    self.heard = false;
+                    encode(&Packet::Ping, &mut self.out)?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<()> {
+        match packet {
+            Packet::Publish(Publish { topic, payload, packet, again, retain }) => {
+                self.pending = Some(Message { topic, payload, retain, again, packet });
+            }
+            Packet::PublishAck(packet) => {
+                if let Some(done) = self.waiting.remove(&packet) {
+                    let _ = done.send(());
+                }
+            }
+            Packet::SubscribeAck(packet, codes) => {
+                if let Some(done) = self.subscribing.remove(&packet) {
+                    let _ = done.send(codes);
+                }
+            }
+            Packet::PingAnswer => {}
+            _ => return Err(Error::invalid("the server sent a packet that only clients send")),
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, command: Command) -> Result<()> {
+        match command {
+            Command::Publish { topic, payload, quality, retain, done } => {
+                let packet = (quality == Quality::AtLeastOnce).then(|| self.free_packet());
+                let publish = Publish { topic, payload, packet, again: false, retain };
+                encode(&Packet::Publish(publish), &mut self.out)?;
+                match packet {
+                    Some(packet) => drop(self.waiting.insert(packet, done)),
+                    None => drop(done.send(())),
+                }
+            }
+            Command::Subscribe { filters, done } => {
+                let packet = self.free_packet();
+                encode(&Packet::Subscribe(packet, filters), &mut self.out)?;
+                self.subscribing.insert(packet, done);
+            }
+            Command::Disconnect { done } => {
+                encode(&Packet::Disconnect, &mut self.out)?;
+                self.ended = Some(done);
+            }
+        }
+        Ok(())
+    }
+
+    fn free_packet(&mut self) -> u16 {
+        // The window is below 65,535, so a free one is always found.
+        loop {
+            self.last_packet = self.last_packet.checked_add(1).unwrap_or(1);
+            let taken = self.waiting.contains_key(&self.last_packet)
+                || self.subscribing.contains_key(&self.last_packet);
+            if !taken {
+                return self.last_packet;
+            }
+        }
+    }
+}
+
+/// Writes some of `out`, or flushes when there is nothing to write. Dropping it half-way loses nothing.
+async fn push<W: AsyncWrite + Unpin>(writer: &mut W, out: &[u8]) -> std::io::Result<usize> {
+    if out.is_empty() { writer.flush().await.map(|()| 0) } else { writer.write(out).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    /// The other side, packet by packet.
+    struct Server(DuplexStream, BytesMut);
+
+    impl Server {
+        async fn read(&mut self) -> Packet {
+            loop {
+                if let Some(packet) = decode(&mut self.1, 65_536).unwrap() {
+                    return packet;
+                }
+                assert_ne!(self.0.read_buf(&mut self.1).await.unwrap(), 0, "closed");
+            }
+        }
+        async fn write(&mut self, packet: Packet) {
+            let mut out = BytesMut::new();
+            encode(&packet, &mut out).unwrap();
+            self.0.write_all(&out).await.unwrap();
+        }
+    }
+
+    async fn pair(window: usize) -> (Client, Incoming, Server) {
+        pair_alive(window, Span::from_seconds(30)).await
+    }
+
+    async fn pair_alive(window: usize, keep_alive: Span) -> (Client, Incoming, Server) {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let options = Options { window, keep_alive, user: Some("u".into()), ..Options::new("test", 1, "me") };
+        let mut server = Server(far, BytesMut::new());
+        let accept = async {
+            assert!(matches!(server.read().await, Packet::Connect(c) if c.client_id == "me" && c.clean));
+            server.write(Packet::ConnectAck(false, 0)).await;
+        };
+        let (connected, ()) = tokio::join!(connect_over(near, &options), accept);
+        let (client, incoming) = connected.unwrap();
+        (client, incoming, server)
+    }
+
+    #[tokio::test]
+    async fn the_window_bounds_what_is_unacknowledged() {
+        let (client, _incoming, mut server) = pair(2).await;
+        let mut deliveries = Vec::new();
+        for n in 0..4u8 {
+            deliveries.push(client.publish("t", vec![n], Quality::AtLeastOnce).await.unwrap());
+        }
+        let mut ids = Vec::new();
+        for n in 0..4u8 {
+            let Packet::Publish(publish) = server.read().await else { panic!("no publish") };
+            assert_eq!(publish.payload[..], [n]);
+            ids.push(publish.packet.unwrap());
+            // The third comes only after the first was acknowledged.
+            if n >= 1 {
+                server.write(Packet::PublishAck(ids[usize::from(n) - 1])).await;
+            }
+        }
+        server.write(Packet::PublishAck(ids[3])).await;
+        for delivery in deliveries {
+            delivery.acknowledged().await.unwrap();
+        }
+        let bye = tokio::spawn(client.disconnect());
+        assert_eq!(server.read().await, Packet::Disconnect);
+        bye.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_message_is_acknowledged_after_it_was_handled() {
+        let (_client, mut incoming, mut server) = pair(2).await;
+        for packet in [7, 8] {
+            let publish = Publish {
+                topic: "down".into(),
+                payload: Bytes::from_static(b"x"),
+                packet: Some(packet),
+                again: false,
+                retain: false,
+            };
+            server.write(Packet::Publish(publish)).await;
+        }
+        assert_eq!(incoming.next().await.unwrap().unwrap().topic, "down");
+        incoming.next().await.unwrap().unwrap();
+        assert_eq!(server.read().await, Packet::PublishAck(7));
+        drop(server);
+        assert!(incoming.next().await.unwrap().is_err() && incoming.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_refused_subscription_and_a_broken_connection_are_errors() {
+        let (client, _incoming, mut server) = pair(2).await;
+        let asking = client.clone();
+        let answer = tokio::spawn(async move { asking.subscribe(&[("all/#", Quality::AtLeastOnce)]).await });
+        let Packet::Subscribe(packet, _) = server.read().await else { panic!("no subscribe") };
+        server.write(Packet::SubscribeAck(packet, vec![0x80])).await;
+        assert!(answer.await.unwrap().unwrap_err().message().contains("all/#"));
+        let delivery = client.publish("t", "x", Quality::AtLeastOnce).await.unwrap();
+        server.read().await;
+        drop(server);
+        assert!(delivery.acknowledged().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn silence_is_noticed() {
+        let (_client, mut incoming, mut server) = pair_alive(2, Span::from_milliseconds(1)).await;
+        assert_eq!(server.read().await, Packet::Ping);
+        server.write(Packet::PingAnswer).await;
+        let error = incoming.next().await.unwrap().unwrap_err();
+        assert!(error.message().contains("silent"), "{error}");
+    }
+}
