@@ -3,5 +3,7 @@
 
 pub mod base;
 pub mod engine;
+pub mod kit;
 pub mod server;
+pub mod surface;
 pub mod wire;
