@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn parts_of_the_path_are_decoded_once() {
-        for (part, expected) in [("a%2Fb", "a/b"), ("100%25", "100%"), ("%252F", "%2F"), ("50%", "50%"), ("é", "é")] {
+        for (part, expected) in
+            [("a%2Fb", "a/b"), ("100%25", "100%"), ("%252F", "%2F"), ("50%", "50%"), ("é", "é")]
+        {
             assert_eq!(decode(part).unwrap(), expected);
         }
         assert!(decode("%FF").is_err());

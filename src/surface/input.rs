@@ -151,7 +151,6 @@ mod tests {
 
     #[derive(serde::Deserialize, schemars::JsonSchema)]
     #[serde(rename_all = "lowercase")]
-    #[expect(dead_code, reason = "only its schema is looked at")]
     enum Look {
         Dark,
         Light,
