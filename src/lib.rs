@@ -4,5 +4,7 @@
 pub mod agent;
 pub mod base;
 pub mod engine;
+pub mod kit;
 pub mod server;
+pub mod surface;
 pub mod wire;
