@@ -7,4 +7,5 @@ pub mod capabilities;
 pub mod engine;
 pub mod kit;
 pub mod server;
+pub mod surface;
 pub mod wire;
