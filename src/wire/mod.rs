@@ -9,11 +9,13 @@
 //! Invariant: an unknown field is skipped, a missing one takes its default; that is how a version grows.
 
 mod codec;
+mod envelope;
 mod messages;
 pub mod metrics;
 mod topic;
 
 pub use codec::COMPACT;
+pub use envelope::{Down, Up};
 pub use messages::*;
 pub use topic::{DownKind, JOIN_DOWN, JOIN_UP, Topic, UpKind};
 

@@ -1,1 +1,20 @@
-//! host.
+//! The host: what it is made of, how it is, what its logs say, and running programs on it within limits.
+//!
+//! Invariant: a program runs in a process group of its own, without standard input, with a cleared environment, and
+//! its group is killed when it exceeds its time or output or when nobody waits for it any more.
+//! Invariant: every reading is bounded: output, log lines per second, disks, interfaces.
+
+mod inventory;
+mod logs;
+mod process;
+mod sample;
+
+pub use inventory::{Disk, Interface, Inventory, inventory};
+pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
+pub use process::{Command, Ended, Exceeded, Progress, Running, run};
+pub use sample::Host;
+
+/// The host's name; empty when it has none.
+pub fn hostname() -> String {
+    sysinfo::System::host_name().unwrap_or_default()
+}
