@@ -107,6 +107,11 @@ impl Muster {
         format!("https://127.0.0.1:{}", self.server().address().port())
     }
 
+    /// Stops cleanly and gives the folder away.
+    pub fn release(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
+        (self.folder.clone(), self._keep.take())
+    }
+
     /// Stops cleanly and opens the same folder again.
     pub fn reopen(mut self) -> Muster {
         let (folder, keep) = (self.folder.clone(), self._keep.take());
