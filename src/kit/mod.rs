@@ -16,6 +16,7 @@ mod page;
 mod presence;
 mod settings;
 mod site;
+mod view;
 
 pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, Uplinks};
@@ -25,3 +26,4 @@ pub use page::{Access, Cookie, Flash, Live, NavItem, Page, PageRequest, Pages, R
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, Site};
+pub use view::{Markup, part, query, told};
