@@ -2,6 +2,9 @@
 #![recursion_limit = "256"]
 
 pub mod base;
-pub mod engine;
-pub mod server;
 pub mod wire;
+pub mod engine;
+pub mod kit;
+pub mod capabilities;
+pub mod surface;
+pub mod server;
