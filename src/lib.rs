@@ -1,6 +1,7 @@
 //! Muster: one binary that runs a whole site's fleet of agents on a network without internet.
 #![recursion_limit = "256"]
 
+pub mod agent;
 pub mod base;
 pub mod wire;
 pub mod engine;
