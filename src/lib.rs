@@ -3,9 +3,9 @@
 
 pub mod agent;
 pub mod base;
-pub mod wire;
+pub mod capabilities;
 pub mod engine;
 pub mod kit;
-pub mod capabilities;
-pub mod surface;
 pub mod server;
+pub mod surface;
+pub mod wire;

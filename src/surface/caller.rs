@@ -31,9 +31,8 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn of(request: &HttpRequest) -> Caller {
-        let text = |name: &HeaderName| {
-            request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
-        };
+        let text =
+            |name: &HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let cookie = |name: &str| request.cookie(name).map(|c| c.value().to_owned());
         Caller {
             id: request_id(request),
@@ -122,9 +121,9 @@ fn is_same_origin(fetch_site: Option<&str>, origin: Option<&str>, host: Option<&
         (Some("same-origin" | "none"), _) => true,
         (Some(_), _) => false,
         (None, None) => true,
-        (None, Some(origin)) => {
-            host.is_some_and(|host| origin.strip_prefix("https://").is_some_and(|o| o.eq_ignore_ascii_case(host)))
-        }
+        (None, Some(origin)) => host.is_some_and(|host| {
+            origin.strip_prefix("https://").is_some_and(|o| o.eq_ignore_ascii_case(host))
+        }),
     }
 }
 

@@ -28,7 +28,10 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
     for (index, page) in surface.pages.pages.iter().enumerate() {
         paths.entry((specificity(page.path), page.path)).or_default().push((page.form, Target::Page(index)));
     }
-    paths.entry((specificity(reference::PATH), reference::PATH)).or_default().push((false, Target::Reference));
+    paths
+        .entry((specificity(reference::PATH), reference::PATH))
+        .or_default()
+        .push((false, Target::Reference));
     for ((_, path), targets) in paths {
         let mut resource = web::resource(path);
         for (form, target) in targets {
@@ -89,7 +92,8 @@ async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Resu
     let mut fields = BTreeMap::new();
     if posted {
         let body = body(payload).await?;
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind =
+            request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !body.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let error = Error::invalid("only forms are read here").hint("programs use /api/v1");
@@ -98,7 +102,7 @@ async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Resu
         fields = form::fields(form::pairs(&body)?);
     }
     Ok(PageRequest {
-        params: errors::parameters(request)?,
+        params: form::parameters(request)?,
         query: form::fields(form::pairs(request.query_string().as_bytes())?),
         form: fields,
         htmx: request.headers().contains_key("hx-request"),
@@ -154,7 +158,8 @@ fn entrance(surface: &Surface, posted: bool, asked: &PageRequest) -> String {
 fn failed(request: &HttpRequest, caller: &Caller, posted: bool, error: Error) -> HttpResponse {
     let mendable = matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::TooMany);
     if posted && mendable {
-        let referer = request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
+        let referer =
+            request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
         let message = match error.hint_text() {
             Some(hint) => format!("{}; {hint}", error.message()),
             None => error.message().to_owned(),
@@ -169,9 +174,11 @@ fn failed(request: &HttpRequest, caller: &Caller, posted: bool, error: Error) ->
 
 fn leave(reply: Reply) -> HttpResponse {
     match reply {
-        Reply::Html(status, text) => HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
-            .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
-            .body(text),
+        Reply::Html(status, text) => {
+            HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
+                .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+                .body(text)
+        }
         Reply::Redirect(to, cookies) => {
             let mut answer = see_other(&to);
             for cookie in &cookies {
@@ -201,7 +208,6 @@ fn bake(cookie: &Cookie) -> HttpCookie<'static> {
         .finish()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,12 +216,17 @@ mod tests {
     fn cookies_are_bound_to_this_host() {
         let cookie = bake(&Cookie { name: "muster", value: "mss_x".into(), seconds: 60 }).to_string();
         assert_eq!(cookie, "__Host-muster=mss_x; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=60");
-        assert!(bake(&Cookie { name: "muster", value: String::new(), seconds: 60 }).to_string().contains("Max-Age=0"));
+        assert!(
+            bake(&Cookie { name: "muster", value: String::new(), seconds: 60 })
+                .to_string()
+                .contains("Max-Age=0")
+        );
     }
 
     #[test]
     fn redirects_stay_here() {
-        for (to, expected) in [("/agents", "/agents"), ("https://evil.example", "/"), ("//evil.example", "/")] {
+        for (to, expected) in [("/agents", "/agents"), ("https://evil.example", "/"), ("//evil.example", "/")]
+        {
             let answer = leave(Reply::Redirect(to.into(), Vec::new()));
             assert_eq!(answer.status().as_u16(), 303);
             assert_eq!(answer.headers().get(header::LOCATION).unwrap(), expected);

@@ -1,13 +1,11 @@
 //! Errors as pages, and which of the two forms a reader gets.
 
-use std::collections::BTreeMap;
-
 use actix_web::http::{StatusCode, header};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 
 use super::caller::Caller;
-use crate::base::{Error, Result};
+use crate::base::Error;
 use crate::engine::http::{Refusal, assets, log, problem};
 
 #[derive(Template)]
@@ -54,14 +52,6 @@ pub(super) fn either(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
     let caller = Caller::of(request);
     let accept = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") { page(&caller, refusal) } else { body(&caller, refusal) }
-}
-
-/// The named parts of the path, decoded.
-pub(super) fn parameters(request: &HttpRequest) -> Result<BTreeMap<String, String>> {
-    web::Path::<BTreeMap<String, String>>::from_request(request, &mut actix_web::dev::Payload::None)
-        .into_inner()
-        .map(web::Path::into_inner)
-        .map_err(|e| Error::invalid("the path is not valid").because(e.to_string()))
 }
 
 /// No route has this path.

@@ -53,13 +53,7 @@ pub struct Following {
 impl Following {
     /// Goes on where the cursors stand.
     pub fn start(site: Arc<Site>, followers: Followers) -> Result<Following> {
-        let mut all = Vec::new();
-        for follower in followers.0 {
-            let position = site.store.read()?.get(&CURSORS, &follower.name.to_owned())?.unwrap_or_default();
-            // The few names of a process live as long as it.
-            let action: &'static str = Box::leak(format!("{ACTION}{}", follower.name).into_boxed_str());
-            all.push(Place { follower, action, position, kept: position });
-        }
+        let all = places(&site, followers)?;
         let first = all
             .iter()
             .map(|p| FollowStats { name: p.follower.name, position: p.position, ..FollowStats::default() })
@@ -108,11 +102,23 @@ impl Drop for Following {
     }
 }
 
-struct Place {
+pub(super) struct Place {
     follower: Follower,
     action: &'static str,
     position: u64,
     kept: u64,
+}
+
+/// Every follower where its cursor stands.
+pub(super) fn places(site: &Site, followers: Followers) -> Result<Vec<Place>> {
+    let read = site.store.read()?;
+    let place = |follower: Follower| {
+        let position = read.get(&CURSORS, &follower.name.to_owned())?.unwrap_or_default();
+        // The few names of a process live as long as it.
+        let action: &'static str = Box::leak(format!("{ACTION}{}", follower.name).into_boxed_str());
+        Ok(Place { follower, action, position, kept: position })
+    };
+    followers.0.into_iter().map(place).collect()
 }
 
 async fn run(
@@ -158,7 +164,7 @@ async fn run(
 }
 
 /// Takes one follower over the next changes; true when there may be more.
-fn step(site: &Site, place: &mut Place) -> Result<bool> {
+pub(super) fn step(site: &Site, place: &mut Place) -> Result<bool> {
     let changes = site.store.changes(place.position, CHANGES_MAX)?;
     let Some(last) = changes.last().map(|c| c.number) else { return Ok(false) };
     if let Some(first) = changes.first().filter(|c| c.number > place.position + 1) {

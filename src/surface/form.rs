@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::HttpRequest;
+
 use crate::base::{Error, Result};
 
 /// Pairs of a query string or a form body, in their order.
@@ -23,6 +25,32 @@ pub(super) fn fields(pairs: Vec<(String, String)>) -> BTreeMap<String, String> {
             .or_insert(value);
     }
     fields
+}
+
+/// The named parts of the path, decoded.
+pub(super) fn parameters(request: &HttpRequest) -> Result<BTreeMap<String, String>> {
+    let parts = request.match_info().iter();
+    parts.map(|(name, value)| Ok((name.to_owned(), decode(value)?))).collect()
+}
+
+/// The router decodes all but `%25`, `%2F` and `%2B`, which would change where a part ends.
+fn decode(part: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| *first == b'%').and_then(|d| std::str::from_utf8(d).ok());
+        match digits.and_then(|d| u8::from_str_radix(d, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_err(|e| Error::invalid("the path is not UTF-8").because(e))
 }
 
 /// The page that a form was on, with a message that it failed; none when the browser does not say, or names another
@@ -74,9 +102,21 @@ mod tests {
             "/agents?filter=a&flash=error%3Ano+%60x%60"
         );
         assert_eq!(back("https://site.lan:8443", host, "no").unwrap(), "/?flash=error%3Ano");
-        for referer in ["https://evil.example/agents", "http://site.lan:8443/", "https://site.lan:8443.evil/", ""] {
+        for referer in
+            ["https://evil.example/agents", "http://site.lan:8443/", "https://site.lan:8443.evil/", ""]
+        {
             assert_eq!(back(referer, host, "no"), None, "{referer}");
         }
+    }
+
+    #[test]
+    fn parts_of_the_path_are_decoded_once() {
+        for (part, expected) in
+            [("a%2Fb", "a/b"), ("100%25", "100%"), ("%252F", "%2F"), ("50%", "50%"), ("é", "é")]
+        {
+            assert_eq!(decode(part).unwrap(), expected);
+        }
+        assert!(decode("%FF").is_err());
     }
 
     #[test]

@@ -61,13 +61,20 @@ pub struct Ingest {
 
 impl Ingest {
     /// Starts the threads. They end when the broker has dropped its end of the channel.
-    pub fn start(site: Arc<Site>, uplinks: Uplinks, join: JoinFn, inbound: Receiver<Inbound>) -> Result<Ingest> {
+    pub fn start(
+        site: Arc<Site>,
+        uplinks: Uplinks,
+        join: JoinFn,
+        inbound: Receiver<Inbound>,
+    ) -> Result<Ingest> {
         let stats = Arc::new(IngestStats::default());
         let (batches, waiting) = mpsc::sync_channel(BATCHES_WAITING_MAX);
         let (joins, joining) = mpsc::sync_channel(JOINS_WAITING_MAX);
         let joiner = {
             let site = site.clone();
-            spawn("ingest-join", move || joining.into_iter().for_each(|request| answer(&site, join, request)))?
+            spawn("ingest-join", move || {
+                joining.into_iter().for_each(|request| answer(&site, join, request))
+            })?
         };
         let settler = {
             let stats = stats.clone();

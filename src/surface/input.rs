@@ -99,11 +99,13 @@ fn known(schema: &Value, input: &Map<String, Value>) -> Result<()> {
         Some(name) => {
             let shown: String = name.chars().take(40).collect();
             let all: Vec<&str> = fields.keys().map(String::as_str).collect();
-            Err(Error::invalid(format!("`{shown}` is not a field of this operation")).hint(if all.is_empty() {
-                "it takes none".to_owned()
-            } else {
-                format!("its fields are {}", all.join(", "))
-            }))
+            Err(Error::invalid(format!("`{shown}` is not a field of this operation")).hint(
+                if all.is_empty() {
+                    "it takes none".to_owned()
+                } else {
+                    format!("its fields are {}", all.join(", "))
+                },
+            ))
         }
     }
 }
@@ -149,7 +151,6 @@ mod tests {
 
     #[derive(serde::Deserialize, schemars::JsonSchema)]
     #[serde(rename_all = "lowercase")]
-    #[expect(dead_code, reason = "only its schema is looked at")]
     enum Look {
         Dark,
         Light,

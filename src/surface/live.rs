@@ -69,8 +69,10 @@ fn topics(surface: &Surface, query: &str) -> Result<Vec<Topic>> {
         .collect::<Result<_>>()?;
     match topics.len() {
         0 => Err(Error::invalid("no live topic is named").hint("for example `/live?topics=overview`")),
-        n if n > LIVE_TOPICS_MAX => Err(Error::invalid(format!("{n} live topics on one page"))
-            .hint(format!("at most {LIVE_TOPICS_MAX}"))),
+        n if n > LIVE_TOPICS_MAX => {
+            Err(Error::invalid(format!("{n} live topics on one page"))
+                .hint(format!("at most {LIVE_TOPICS_MAX}")))
+        }
         _ => Ok(topics),
     }
 }

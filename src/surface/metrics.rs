@@ -23,7 +23,12 @@ fn http(surface: &Surface, out: &mut Text) {
     for (class, requests) in classes.iter().zip(count.requests) {
         out.sample("muster_http_requests_total", &[("class", class)], requests);
     }
-    out.one("muster_http_requests_seconds_total", "counter", "Time spent on requests", count.elapsed.as_secs_f64());
+    out.one(
+        "muster_http_requests_seconds_total",
+        "counter",
+        "Time spent on requests",
+        count.elapsed.as_secs_f64(),
+    );
     out.one("muster_http_requests_running", "gauge", "Requests being worked on", count.running);
     out.one("muster_http_streams", "gauge", "Live pages open", count.streams);
     let ready = surface.checks().iter().all(|(_, good)| *good);
@@ -35,7 +40,12 @@ fn store(surface: &Surface, out: &mut Text) {
     out.one("muster_store_changes_total", "counter", "Changes acknowledged", stats.changes);
     out.one("muster_store_syncs_total", "counter", "Syncs of the journal", stats.syncs);
     out.one("muster_store_checkpoints_total", "counter", "Checkpoints made", stats.checkpoints);
-    out.one("muster_store_written_bytes_total", "counter", "Bytes written to the journal", stats.bytes_written);
+    out.one(
+        "muster_store_written_bytes_total",
+        "counter",
+        "Bytes written to the journal",
+        stats.bytes_written,
+    );
     out.one("muster_store_journal_bytes", "gauge", "Bytes of the journal on the disk", stats.journal_bytes);
     out.one(
         "muster_store_failed",

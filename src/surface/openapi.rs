@@ -60,8 +60,13 @@ pub(super) fn tag(op: &Op) -> &str {
 fn operation(op: &Op, components: &mut Components) -> Value {
     let in_path = parameters(op.path);
     let mut input = components.lift(op.input.clone());
-    let required: Vec<String> =
-        input["required"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let required: Vec<String> = input["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     let mut fields = input["properties"].as_object().cloned().unwrap_or_default();
     let mut list = Vec::new();
     for name in &in_path {
@@ -183,8 +188,10 @@ impl Components {
 
     /// The name under which this definition stands, and whether it is new there.
     fn place(&mut self, name: &str, definition: &Value) -> (String, bool) {
-        let sound: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let sound: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+            .collect();
         let sound = if sound == "Problem" { "Problem_".to_owned() } else { sound };
         let mut place = sound.clone();
         let mut number = 2;

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 
 use super::caller::Caller;
-use super::{Surface, errors, input, specificity};
+use super::{Surface, errors, form, input, specificity};
 use crate::base::{Error, Result};
 use crate::engine::http::{Refusal, body};
 use crate::kit::{Actor, Ctx, Method, Op};
@@ -71,7 +71,12 @@ async fn document(surface: web::Data<Surface>) -> HttpResponse {
     HttpResponse::Ok().json(&surface.openapi)
 }
 
-async fn run(surface: Arc<Surface>, index: usize, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+async fn run(
+    surface: Arc<Surface>,
+    index: usize,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
     let caller = Caller::of(&request);
     match answer(surface, index, &caller, &request, payload).await {
         Ok(Value::Null) => HttpResponse::NoContent().finish(),
@@ -91,12 +96,13 @@ async fn answer(
     if !body.is_empty() {
         content_type(request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()))?;
     }
-    let path: Vec<(String, String)> = errors::parameters(request)?.into_iter().collect();
+    let path: Vec<(String, String)> = form::parameters(request)?.into_iter().collect();
     let (query, caller) = (request.query_string().to_owned(), caller.clone());
     let call = move || {
         let op = surface.ops.0.get(index).ok_or_else(|| Error::internal("the operation is gone"))?;
         let ctx = caller.api(&surface, op.method != Method::Get)?;
-        let span = tracing::info_span!("op", name = op.name, request.id = %caller.id, actor.id = %ctx.actor.text());
+        let span =
+            tracing::info_span!("op", name = op.name, request.id = %caller.id, actor.id = %ctx.actor.text());
         span.in_scope(|| {
             permitted(&ctx, op)?;
             (op.run)(&ctx, input::merge(&op.input, &path, &query, &body)?)
@@ -143,7 +149,9 @@ mod tests {
         for good in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
             assert!(content_type(Some(good)).is_ok(), "{good}");
         }
-        for bad in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
+        for bad in
+            [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")]
+        {
             assert_eq!(content_type(bad).unwrap_err().status, 415, "{bad:?}");
         }
     }
