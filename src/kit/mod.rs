@@ -28,4 +28,6 @@ pub use page::{
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, Site};
+#[cfg(test)]
+pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

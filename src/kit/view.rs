@@ -73,6 +73,79 @@ pub fn query(pairs: &[(&str, &str)]) -> String {
     serde_urlencoded::to_string(said).unwrap_or_default()
 }
 
+/// What every rendered page must obey, and samples to render. Pages are left in a folder below the temporary one, to be
+/// looked at.
+#[cfg(test)]
+pub(crate) mod proof {
+    use crate::kit::{NavItem, Shell};
+
+    const SPRITE: &str = include_str!("../../static/icons.svg");
+
+    /// The frame of a page, as an owner sees it.
+    pub(crate) fn shell(title: &str, active: &'static str) -> Shell {
+        let item = |group, title, path, icon| NavItem { group, title, path, icon, permission: "agents.read" };
+        let items = [
+            item("Fleet", "Overview", "/", "layout-dashboard"),
+            item("Fleet", "Agents", "/agents", "server"),
+            item("Observe", "Events", "/events", "activity"),
+            item("Operate", "Tasks", "/tasks", "workflow"),
+            item("Govern", "People", "/people", "users"),
+            item("Govern", "Audit", "/audit", "shield-check"),
+            item("Govern", "Settings", "/settings", "settings"),
+        ];
+        let mut navigation: Vec<(&'static str, Vec<NavItem>)> = Vec::new();
+        for item in items {
+            match navigation.iter_mut().find(|(group, _)| *group == item.group) {
+                Some((_, items)) => items.push(item),
+                None => navigation.push((item.group, vec![item])),
+            }
+        }
+        Shell {
+            title: title.into(),
+            active,
+            site: "Plant 03 · Lyon".into(),
+            person: "Inès Moreau".into(),
+            role: "owner",
+            csrf: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
+            theme: "",
+            navigation,
+            flash: None,
+            live: "overview,agents:filter=site%3Alyon".into(),
+            assets: "/static/test".into(),
+        }
+    }
+
+    /// Renders, checks the rules that hold for every page, and keeps the page for the eye.
+    pub(crate) fn page(name: &str, template: &impl askama::Template) -> String {
+        let html = template.render().expect("the page renders");
+        assert!(!html.contains("style="), "{name}: a style attribute");
+        assert!(!html.contains("<style"), "{name}: a style element");
+        for script in html.split("<script").skip(1) {
+            assert!(script.trim_start().starts_with("src="), "{name}: an inline script");
+        }
+        for tag in html.split('<').filter_map(|rest| rest.split('>').next()) {
+            let handler = tag.split_whitespace().skip(1).any(|a| a.starts_with("on") && a.contains('='));
+            assert!(!handler, "{name}: a handler in <{tag}>");
+        }
+        for icon in html.split("icons.svg#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(SPRITE.contains(&format!("id=\"{icon}\"")), "{name}: no icon {icon}");
+        }
+        for form in html.split("<form").skip(1) {
+            let form = form.split("</form>").next().unwrap_or_default();
+            if form.contains("method=\"post\"") {
+                assert!(form.contains("name=\"csrf\" value=\"0f1e"), "{name}: a form without its token: {form}");
+            }
+        }
+        for old in ["hx-ext=", "sse-connect", "hx-on", "hx-vars", "js:", "NaN", "://"] {
+            assert!(!html.contains(old), "{name}: {old}");
+        }
+        let folder = std::env::temp_dir().join("muster-pages");
+        std::fs::create_dir_all(&folder).expect("the temporary folder");
+        std::fs::write(folder.join(format!("{name}.html")), &html).expect("the page is written");
+        html
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,3 +110,67 @@ pub struct WaitPart {
     /// Where the wait stands.
     pub wait: Wait,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::kit::proof;
+
+    #[test]
+    fn pages_obey_the_rules() {
+        let at = Markup::at(Some(Timestamp::from_milliseconds(1_790_000_000_000)));
+        let row = |word, tone, agent: &str| CodeRow {
+            short: "9f3c1a20".into(),
+            labels: vec!["site=lyon".into(), "line=press".into()],
+            word,
+            tone,
+            expires: at.clone(),
+            agent: agent.into(),
+            approval: agent.is_empty(),
+        };
+        let page = AgentNewPage {
+            shell: proof::shell("Enrol an agent", "/agents"),
+            tab: "host",
+            code: None,
+            device: None,
+            wait: Wait::Open,
+            codes: vec![row("open", "accent", ""), row("used", "ok", "agt_1"), row("expired", "", "")],
+            error: String::new(),
+            labels: "site=lyon".into(),
+            name: String::new(),
+        };
+        proof::page("agents-new", &page);
+        let error = "label key `Site` is not valid; use a-z".to_owned();
+        proof::page("agents-new-device", &AgentNewPage { tab: "device", error, ..page.clone() });
+        let code = NewCode {
+            id: "9f3c1a20".into(),
+            command: "muster agent --join K7QF-2M9X-TW4P-8HZC@plant03.local:8883".into(),
+            code: "K7QF-2M9X-TW4P-8HZC".into(),
+            gate: "plant03.local:8883".into(),
+            fingerprint: "3f9a 11c0 77e2 5b08".into(),
+            expires: at.clone(),
+        };
+        let wait = Wait::Arrived {
+            id: "agt_1".into(),
+            name: "lyon-press-08".into(),
+            pending: true,
+            facts: "Debian GNU/Linux 12 · 10.30.7.42".into(),
+        };
+        proof::page("agents-new-code", &AgentNewPage { code: Some(code.clone()), ..page.clone() });
+        let arrived = AgentNewPage { code: Some(code), wait: wait.clone(), tab: "offline", ..page.clone() };
+        proof::page("agents-new-arrived", &arrived);
+        let device = NewDevice {
+            id: "agt_01J9Z3K4M5N6P7Q8R9S0T1V2W3".into(),
+            name: "boiler-2".into(),
+            secret: "x7Qp-33kd-Pq0z".into(),
+            gate: "plant03.local:8883".into(),
+            host: "plant03.local".into(),
+            port: "8883".into(),
+            topic_prefix: "muster/v1/tnt_1/agt_1".into(),
+        };
+        proof::page("agents-new-secret", &AgentNewPage { device: Some(device), tab: "device", ..page });
+        proof::page("agents-wait-part", &WaitPart { wait });
+        proof::page("agents-wait-expired", &WaitPart { wait: Wait::Expired });
+    }
+}

@@ -181,3 +181,66 @@ pub struct TaskPart {
     /// The task.
     pub task: TaskDetail,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{AgentId, Span, TaskId};
+    use crate::kit::proof;
+    use crate::wire::Work;
+
+    fn task(n: u128, state: State, work: Work) -> Task {
+        let at = Timestamp::from_milliseconds(1_790_000_000_000);
+        Task {
+            id: TaskId::from_bits(n),
+            agent: AgentId::from_bits(7),
+            work,
+            state,
+            by: "inès".into(),
+            created: at,
+            sent: Some(at),
+            started: Some(at + Span::from_seconds(2)),
+            ended: state.is_final().then(|| at + Span::from_seconds(40)),
+            exit: Some(1),
+            reason: if state == State::Failed { "exit status 1 <b>".into() } else { String::new() },
+            cancelling: false,
+            output_bytes: 10,
+            seconds_max: 60,
+            output_bytes_max: 1000,
+            memory_bytes_max: 0,
+        }
+    }
+
+    fn command(text: &str) -> Work {
+        Work::Command { name: text.into(), arguments: vec!["--all".into()] }
+    }
+
+    #[test]
+    fn pages_obey_the_rules() {
+        let now = Timestamp::from_milliseconds(1_790_000_300_000);
+        let states = [State::Running, State::Queued, State::Failed, State::Succeeded, State::Refused, State::Unknown];
+        let rows: Vec<TaskRow> = (0..14)
+            .map(|n| TaskRow::new(&task(n as u128, states[n % 6], command("purge-spool")), "lyon-press-07", now))
+            .collect();
+        let tab = |title, current| StateTab { title, href: "/tasks?state=x".into(), current };
+        let list = TaskListPage {
+            shell: proof::shell("Tasks", "/tasks"),
+            tabs: vec![tab("All", true), tab("Open", false), tab("Failed", false)],
+            agent: "lyon-press-07".into(),
+            rows: rows.clone(),
+            next: "/tasks?after=x".into(),
+            may_create: true,
+            preset: String::new(),
+        };
+        proof::page("tasks-list", &list);
+        proof::page("tasks-empty", &TaskListPage { rows: Vec::new(), ..list });
+        let output = "purging /var/spool/press/q7\n  412 files, 8.1 GB\nfailed: <script>alert(1)</script> No space left\n";
+        let running = TaskDetail::new(&task(1, State::Failed, command("purge-spool")), "lyon-press-07", output.into(), true, now);
+        let page = TaskPage { shell: proof::shell("purge-spool --all", "/tasks"), task: running.clone(), may_cancel: true };
+        assert!(!proof::page("tasks-task", &page).contains("<script>alert"));
+        let open = TaskDetail::new(&task(1, State::Running, Work::Ping), "x", String::new(), false, now);
+        proof::page("tasks-open", &TaskPage { task: open.clone(), ..page });
+        proof::page("tasks-part", &TaskPart { task: open });
+        proof::page("tasks-rows-part", &TaskRowsPart { rows });
+    }
+}

@@ -91,3 +91,28 @@ pub struct EventRowsPart {
     /// Newest first.
     pub events: Vec<EventRow>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kit::proof;
+
+    #[test]
+    fn pages_obey_the_rules() {
+        let now = Timestamp::from_milliseconds(1_790_000_300_000);
+        let grades = [Severity::Error, Severity::Warn, Severity::Info, Severity::Debug, Severity::Fatal];
+        let event = |n: usize| {
+            let agent = ("agt_1".to_owned(), "gdansk-hmi-31".to_owned());
+            EventRow::new(agent, grades[n % 5], "disk.full", "Spool <b>disk</b> is full in 3 h", now, now)
+        };
+        let page = EventListPage {
+            shell: proof::shell("Events", "/events"),
+            events: (0..12).map(event).collect(),
+            agent: String::new(),
+            next: "/events?after=1".into(),
+        };
+        assert!(!proof::page("telemetry-events", &page).contains("<b>disk"));
+        proof::page("telemetry-part", &EventRowsPart { events: page.events.clone() });
+        proof::page("telemetry-empty", &EventListPage { events: Vec::new(), ..page });
+    }
+}
