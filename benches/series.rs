@@ -18,7 +18,11 @@ fn at(tick: i64) -> Timestamp {
 
 /// What an agent looks like: some values wander with two decimals, some count up, some stand still.
 fn value(source: u128, name: usize, tick: i64) -> f64 {
-    let noise = (source as i64 * 7_919 + name as i64 * 104_729 + tick * 15_485_863).rem_euclid(997) as f64;
+    // Mixed bits (splitmix64): noise with a pattern would flatter the compression.
+    let mut bits = (source as u64) << 40 ^ (name as u64) << 32 ^ tick as u64;
+    bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    let noise = ((bits ^ bits >> 31) % 997) as f64;
     match name % 4 {
         0 => ((40.0 + (tick as f64 / 50.0).sin() * 20.0 + noise / 200.0) * 100.0).round() / 100.0,
         1 => (tick * 1_500 + noise as i64) as f64,
