@@ -26,7 +26,7 @@ pub enum Method {
 pub struct Nothing {}
 
 /// Input of an operation on one thing.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(bound = "T: crate::base::Prefix")]
 #[schemars(bound = "T: crate::base::Prefix")]
 pub struct ById<T> {

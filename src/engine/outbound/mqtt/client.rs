@@ -1,6 +1,7 @@
 //! The client: one task per connection reads, writes and keeps alive.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::base::{Error, Result, Secret, Span, limits};
 /// Commands that wait for the connection's task.
 const COMMANDS_MAX: usize = 16;
 /// Messages that wait for the caller.
-const INCOMING_MAX: usize = 16;
+const INCOMING_MAX: usize = 64;
 /// Bytes that wait to be written before no further command is taken.
 const OUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -94,13 +95,21 @@ pub struct Message {
     packet: Option<u16>,
 }
 
-/// A message on its way out.
+/// A message on its way out; a future that ends when it is acknowledged.
 pub struct Delivery(oneshot::Receiver<()>);
 
 impl Delivery {
     /// Waits until it is acknowledged: by PUBACK, or for quality 0 when it is handed to the connection.
     pub async fn acknowledged(self) -> Result<()> {
         self.0.await.map_err(|_| ended())
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(context).map(|done| done.map_err(|_| ended()))
     }
 }
 
@@ -218,6 +227,28 @@ impl Client {
         quality: Quality,
     ) -> Result<Delivery> {
         self.send(topic, payload.into(), quality, true).await
+    }
+
+    /// The same without waiting: `None` while the connection cannot take it.
+    pub fn try_publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        quality: Quality,
+    ) -> Result<Option<Delivery>> {
+        let (done, acknowledged) = oneshot::channel();
+        let command = Command::Publish {
+            topic: topic.to_owned(),
+            payload: payload.into(),
+            quality,
+            retain: false,
+            done,
+        };
+        match self.0.try_send(command) {
+            Ok(()) => Ok(Some(Delivery(acknowledged))),
+            Err(mpsc::error::TrySendError::Full(_)) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(ended()),
+        }
     }
 
     async fn send(&self, topic: &str, payload: Bytes, quality: Quality, retain: bool) -> Result<Delivery> {
