@@ -16,6 +16,7 @@ mod page;
 mod presence;
 mod settings;
 mod site;
+mod view;
 
 pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
@@ -27,3 +28,6 @@ pub use page::{
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, Site};
+#[cfg(test)]
+pub(crate) use view::proof;
+pub use view::{Markup, part, query, told};

@@ -29,7 +29,7 @@ pub struct Nothing {}
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(bound = "T: crate::base::Prefix")]
 #[schemars(bound = "T: crate::base::Prefix")]
-pub struct ById<T> {
+pub struct ById<T: crate::base::Prefix> {
     /// Which one.
     pub id: crate::base::Id<T>,
 }
