@@ -196,7 +196,7 @@ impl Session {
     }
 
     /// Runs until the session ends and cleans up behind it.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let seat = self.seat.clone();
         let end = tokio::select! {
             biased;
