@@ -26,10 +26,10 @@ pub enum Method {
 pub struct Nothing {}
 
 /// Input of an operation on one thing.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(bound = "T: crate::base::Prefix")]
 #[schemars(bound = "T: crate::base::Prefix")]
-pub struct ById<T> {
+pub struct ById<T: crate::base::Prefix> {
     /// Which one.
     pub id: crate::base::Id<T>,
 }

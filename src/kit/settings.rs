@@ -47,7 +47,12 @@ pub struct Settings {
 impl Settings {
     /// Settings of a site; the ports are known once the listeners are bound.
     pub fn new(name: String, hosts: Vec<String>) -> Settings {
-        Settings { name: RwLock::new(name), hosts, https_port: AtomicU16::new(0), mqtt_port: AtomicU16::new(0) }
+        Settings {
+            name: RwLock::new(name),
+            hosts,
+            https_port: AtomicU16::new(0),
+            mqtt_port: AtomicU16::new(0),
+        }
     }
     /// The listeners are bound to these ports.
     pub fn listening(&self, https_port: u16, mqtt_port: u16) {
@@ -79,7 +84,7 @@ impl Settings {
         format!(
             "https://{}:{}",
             self.hosts.first().map(String::as_str).unwrap_or("localhost"),
-            self.https_port
+            self.https_port()
         )
     }
 }

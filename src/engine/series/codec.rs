@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use super::bytes::{Reader, damaged, put, put_bytes, unzigzag, zigzag};
 use crate::base::{Error, Result};
 
 /// Times in order and one column per name; an absent value is NaN.
@@ -93,7 +94,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header> {
     for _ in 0..reader.number()? {
         let name = reader.text()?.to_owned();
         let at = last.checked_sub_unsigned(reader.number()?).ok_or_else(damaged)?;
-        names.push((name, at, reader.double()?));
+        names.push((name, at, double(&mut reader)?));
     }
     Ok(Header { source, first, last, record_first, record_last, ticks, raw, names })
 }
@@ -213,77 +214,11 @@ pub(super) fn scaled(value: f64, scale: f64) -> Option<i64> {
     same.then_some(whole as i64)
 }
 
-/// Appends a LEB128 varint.
-pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-/// Appends a length and the bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Small numbers of either sign become small numbers.
-pub(super) fn zigzag(number: i64) -> u64 {
-    (number << 1 ^ number >> 63) as u64
-}
-
-/// The reverse of `zigzag`.
-pub(super) fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-fn damaged() -> Error {
-    Error::internal("a stored block or record of series cannot be read")
-}
-
-/// Reads what the functions above have put.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn byte(&mut self) -> Result<u8> {
-        let (first, rest) = self.0.split_first().ok_or_else(damaged)?;
-        self.0 = rest;
-        Ok(*first)
-    }
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(damaged)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-    pub(super) fn number(&mut self) -> Result<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(number);
-            }
-        }
-        Err(damaged())
-    }
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
-        let length = self.number()?;
-        self.take(usize::try_from(length).map_err(|_| damaged())?)
-    }
-    pub(super) fn text(&mut self) -> Result<&'a str> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| damaged())
-    }
-    pub(super) fn double(&mut self) -> Result<f64> {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(self.take(8)?);
-        Ok(f64::from_le_bytes(eight))
-    }
-    pub(super) fn source(&mut self) -> Result<u128> {
-        let mut sixteen = [0; 16];
-        sixteen.copy_from_slice(self.take(16)?);
-        Ok(u128::from_be_bytes(sixteen))
-    }
+/// Reads a double.
+pub(super) fn double(reader: &mut Reader<'_>) -> Result<f64> {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(reader.take(8)?);
+    Ok(f64::from_le_bytes(eight))
 }
 
 /// The header of a frame that says: what this file holds of the source so far is forgotten.

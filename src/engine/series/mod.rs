@@ -8,6 +8,7 @@
 //! Invariant: the journal loses a record only when everything in it lies in synced blocks.
 //! Invariant: retention unlinks whole days; no file is rewritten.
 
+mod bytes;
 mod codec;
 mod days;
 mod head;

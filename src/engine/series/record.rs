@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use super::Batch;
-use super::codec::{Reader, put, put_bytes, scaled, unzigzag, zigzag};
+use super::bytes::{Reader, put, put_bytes, unzigzag, zigzag};
+use super::codec::{double, scaled};
 use crate::base::{Error, Result};
 
 const TICKS: u8 = 1;
@@ -103,7 +104,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Record<'_>> {
             let name =
                 *names.get(place).ok_or_else(|| Error::internal("a record of series names nothing"))?;
             let value = match reader.number()? {
-                0 => reader.double()?,
+                0 => double(&mut reader)?,
                 whole => unzigzag(whole >> 1) as f64 / 100.0,
             };
             values.push((name, value));

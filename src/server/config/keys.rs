@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::{Config, KekSource, LogFormat};
-use crate::base::{Error, Name, Secret, Span, limits};
+use crate::base::{Error, Labels, Name, Secret, Span, limits};
 
 /// How the variables of the environment begin: `MUSTER_HTTP_ADDRESS` is `address` of `[http]`.
 pub(super) const ENVIRONMENT: &str = "MUSTER_";
@@ -325,6 +325,23 @@ pub(super) const KEYS: &[Key] = &[
         example: "true",
         set: |c, given, example| given.flag(example).map(|flag| c.agent.enabled = flag),
         show: |c| Some(c.agent.enabled.to_string()),
+    },
+    Key {
+        section: "agent",
+        word: "labels",
+        example: "\"site=lyon, line=7\"",
+        set: |c, given, example| {
+            c.agent.labels = Labels::parse(given.text(example)?).map_err(|e| told(&e))?;
+            Ok(())
+        },
+        show: |c| Some(quoted(&c.agent.labels.text())),
+    },
+    Key {
+        section: "agent",
+        word: "journal",
+        example: "true",
+        set: |c, given, example| given.flag(example).map(|flag| c.agent.journal = flag),
+        show: |c| Some(c.agent.journal.to_string()),
     },
     Key {
         section: "agent",

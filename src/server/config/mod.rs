@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::base::{Secret, Span, limits};
+use crate::base::{Labels, Secret, Span, limits};
 
 pub use mistakes::{Mistake, Mistakes};
 
@@ -128,6 +128,10 @@ pub struct Log {
 pub struct Agent {
     /// Whether this host is enrolled as the first agent.
     pub enabled: bool,
+    /// Labels that it proposes for itself.
+    pub labels: Labels,
+    /// Whether the lines of systemd's journal are sent.
+    pub journal: bool,
     /// Files whose new lines are sent.
     pub log_files: Vec<PathBuf>,
     /// Commands that tasks may name; there is no other way to run one.
@@ -197,13 +201,23 @@ impl Default for Agent {
         };
         Agent {
             enabled: true,
+            labels: Labels::default(),
+            journal: true,
             log_files: Vec::new(),
             commands: BTreeMap::from([
-                command("addresses", &["ip", "-brief", "address"], "Network interfaces and their addresses"),
-                command("disks", &["df", "-h"], "How full the disks are"),
-                command("failed-units", &["systemctl", "--failed", "--no-pager"], "Units that have failed"),
-                command("memory", &["free", "-h"], "Use of memory"),
-                command("uptime", &["uptime"], "How long the host has been up, and its load"),
+                command(
+                    "addresses",
+                    &["/usr/sbin/ip", "-brief", "address"],
+                    "Network interfaces and their addresses",
+                ),
+                command("disks", &["/usr/bin/df", "-h"], "How full the disks are"),
+                command(
+                    "failed-units",
+                    &["/usr/bin/systemctl", "--failed", "--no-pager"],
+                    "Units that have failed",
+                ),
+                command("memory", &["/usr/bin/free", "-h"], "Use of memory"),
+                command("uptime", &["/usr/bin/uptime"], "How long the host has been up, and its load"),
             ]),
         }
     }

@@ -187,12 +187,14 @@ fn commands(
     place: &dyn Fn(usize) -> String,
     mistakes: &mut Vec<Mistake>,
 ) {
+    const RUN: &str = "[\"/usr/bin/df\", \"-h\"]";
     const WORDS: [&str; 3] = ["run", "description", "arguments"];
     let DeValue::Table(table) = value.get_ref() else {
         mistakes.push(Mistake {
             place: place(value.span().start),
             what: "`agent.commands` is not a section".into(),
-            right: "write `[agent.commands.NAME]` with `run = [\"program\", \"argument\"]` below".into(),
+            right: "write `[agent.commands.NAME]` with `run = [\"/path/to/program\", \"argument\"]` below"
+                .into(),
         });
         return;
     };
@@ -209,7 +211,11 @@ fn commands(
             say(at.clone(), format!("`{name}` is not a name for a command"), "use a-z, 0-9, `-` and `_`");
         }
         let DeValue::Table(fields) = value.get_ref() else {
-            say(at, format!("command `{name}` has no fields"), "give it `run = [\"program\", \"argument\"]`");
+            say(
+                at,
+                format!("command `{name}` has no fields"),
+                "give it `run = [\"/path/to/program\", \"argument\"]`",
+            );
             continue;
         };
         let mut command = Command::default();
@@ -218,12 +224,16 @@ fn commands(
             let (here, word) = (place(field.span().start), field.get_ref().as_ref());
             let value = given(value.get_ref());
             let taken: Verdict<()> = match word {
-                "run" => value.list("[\"df\", \"-h\"]").and_then(|run| match run.first() {
-                    Some(program) if !program.is_empty() => {
+                "run" => value.list(RUN).and_then(|run| match run.first() {
+                    Some(program) if program.starts_with('/') => {
                         command.run = run;
                         Ok(())
                     }
-                    _ => Err(("the list is empty".into(), "for example `[\"df\", \"-h\"]`".into())),
+                    Some(program) => Err((
+                        format!("`{program}` is not a program by its whole path"),
+                        format!("for example `{RUN}`"),
+                    )),
+                    None => Err(("the list is empty".into(), format!("for example `{RUN}`"))),
                 }),
                 "description" => {
                     value.text("\"How full the disks are\"").map(|text| command.description = text.to_owned())
@@ -248,7 +258,7 @@ fn commands(
             mistakes.push(Mistake {
                 place: at,
                 what: format!("command `{name}` does not say what it runs"),
-                right: "give it `run = [\"program\", \"argument\"]`".into(),
+                right: "give it `run = [\"/path/to/program\", \"argument\"]`".into(),
             });
         }
         config.agent.commands.insert(name.to_owned(), command);

@@ -25,7 +25,7 @@ fn the_reference_file_is_the_defaults() {
 fn what_is_shown_reads_the_same() {
     let config = from_file(
         "[site]\nname = \"Lyon \\\"2\\\"\"\nhosts = [\"a.lan\", \"::1\"]\n[mqtt]\nplain = \"127.0.0.1:1883\"\n\
-         [agent.commands.load]\nrun = [\"cat\", \"/proc/loadavg\"]\narguments = true\n",
+         [agent.commands.load]\nrun = [\"/bin/cat\", \"/proc/loadavg\"]\narguments = true\n",
     )
     .unwrap();
     assert_eq!(from_file(&config.show()).unwrap().show(), config.show());
@@ -102,6 +102,11 @@ fn keys_that_contradict_each_other() {
         ("[storage]\nlogs = \"1s\"", ":2: `storage.logs`: `1s` is not a length of time from 1h"),
         ("[agent]\nlog_files = [\"x.log\"]", ":2: `agent.log_files`: `x.log` is not a whole path"),
         ("[site]\nhosts = [\"https://x\"]", ":2: `site.hosts`: `https://x` is not a host name"),
+        (
+            "[agent.commands.x]\nrun = [\"df\"]",
+            ":2: `agent.commands.x.run`: `df` is not a program by its whole path",
+        ),
+        ("[agent]\nlabels = \"Site=x\"", ":2: `agent.labels`: label key `Site` is not valid"),
         ("http = 1", ":1: `http` is a section, not a value"),
     ] {
         let told = mistakes(text);

@@ -1,6 +1,7 @@
 //! The client: one task per connection reads, writes and keeps alive.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::base::{Error, Result, Secret, Span, limits};
 /// Commands that wait for the connection's task.
 const COMMANDS_MAX: usize = 16;
 /// Messages that wait for the caller.
-const INCOMING_MAX: usize = 16;
+const INCOMING_MAX: usize = 64;
 /// Bytes that wait to be written before no further command is taken.
 const OUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -94,13 +95,21 @@ pub struct Message {
     packet: Option<u16>,
 }
 
-/// A message on its way out.
+/// A message on its way out; a future that ends when it is acknowledged.
 pub struct Delivery(oneshot::Receiver<()>);
 
 impl Delivery {
     /// Waits until it is acknowledged: by PUBACK, or for quality 0 when it is handed to the connection.
     pub async fn acknowledged(self) -> Result<()> {
         self.0.await.map_err(|_| ended())
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<()>> {
+        Pin::new(&mut self.0).poll(context).map(|done| done.map_err(|_| ended()))
     }
 }
 
@@ -112,6 +121,10 @@ enum Command {
 
 fn ended() -> Error {
     Error::unavailable("the MQTT connection has ended")
+}
+
+fn broken(cause: std::io::Error) -> Error {
+    Error::unavailable("the MQTT connection broke").because(cause)
 }
 
 /// Connects and gives both directions.
@@ -156,14 +169,14 @@ where
         password: options.password.as_ref().map(|p| p.expose().clone().into_bytes()),
     };
     encode(&Packet::Connect(first), &mut out)?;
-    stream.write_all(&out).await?;
-    stream.flush().await?;
+    stream.write_all(&out).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
     let mut arrived = BytesMut::new();
     let code = loop {
         match decode(&mut arrived, options.packet_bytes_max)? {
             Some(Packet::ConnectAck(_, code)) => break code,
             Some(_) => return Err(Error::invalid("the server's first packet is not an answer to CONNECT")),
-            None if stream.read_buf(&mut arrived).await? == 0 => {
+            None if stream.read_buf(&mut arrived).await.map_err(broken)? == 0 => {
                 return Err(Error::unavailable("the server closed the connection before it answered"));
             }
             None => {}
@@ -218,6 +231,28 @@ impl Client {
         quality: Quality,
     ) -> Result<Delivery> {
         self.send(topic, payload.into(), quality, true).await
+    }
+
+    /// The same without waiting: `None` while the connection cannot take it.
+    pub fn try_publish(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+        quality: Quality,
+    ) -> Result<Option<Delivery>> {
+        let (done, acknowledged) = oneshot::channel();
+        let command = Command::Publish {
+            topic: topic.to_owned(),
+            payload: payload.into(),
+            quality,
+            retain: false,
+            done,
+        };
+        match self.0.try_send(command) {
+            Ok(()) => Ok(Some(Delivery(acknowledged))),
+            Err(mpsc::error::TrySendError::Full(_)) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(ended()),
+        }
     }
 
     async fn send(&self, topic: &str, payload: Bytes, quality: Quality, retain: bool) -> Result<Delivery> {
@@ -329,19 +364,20 @@ impl Connection {
             let may_command = room && self.waiting.len() < self.window;
             tokio::select! {
                 read = reader.read_buf(&mut self.arrived), if self.pending.is_none() => {
-                    if read? == 0 {
+                    if read.map_err(broken)? == 0 {
                         return Err(Error::unavailable("the server closed the connection"));
                     }
                     self.heard = true;
                 }
-                permit = messages.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
-                    (Ok(permit), Some(message)) => permit.send(Ok(message)),
-                    // Nobody listens any more; what is still to be sent may go on.
-                    _ => {}
-                },
+                // Where nobody listens any more the message is dropped; what is to be sent goes on.
+                permit = messages.reserve(), if self.pending.is_some() => {
+                    if let (Ok(permit), Some(message)) = (permit, self.pending.take()) {
+                        permit.send(Ok(message));
+                    }
+                }
                 written = push(&mut writer, &self.out), if !self.out.is_empty() || self.unflushed => {
                     self.unflushed = !self.out.is_empty();
-                    self.out.advance(written?);
+                    self.out.advance(written.map_err(broken)?);
                 }
                 Some(packet) = acknowledged.recv(), if self.out.len() < OUT_BYTES_MAX => {
                     encode(&Packet::PublishAck(packet), &mut self.out)?;

@@ -1,0 +1,376 @@
+//! The door: set-up, sign-in by password, one-time links. What is done here is done before anybody is known.
+//!
+//! Invariant: there is no default password; the first owner is made with a code that only the server's console showed.
+//! Invariant: an unknown login name costs the same time and gives the same answer as a wrong password.
+//! Invariant: of codes and tokens only digests are kept, and each works once.
+
+pub(super) mod pages;
+pub(super) mod throttle;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::model::{
+    Digest, LOGIN_LINK_LIFETIME, Link, Purpose, RESET_LINK_LIFETIME, State, User, check_password, login_name,
+};
+use super::store::{self, LINKS, LOGINS, SETUP, USERS};
+use super::{memory, sessions};
+use crate::base::{Error, Name, Result, SessionId, UserId};
+use crate::engine::crypto::{hash_password, verify_password, well_formed};
+use crate::engine::store::Read;
+use crate::kit::{Actor, Change, Ctx, Role, Site};
+
+/// Signs of a setup code: no letter that looks like a digit.
+const CODE_SIGNS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Signs in a setup code: 100 bits.
+const CODE_CHARACTERS: usize = 20;
+
+/// Whether the site has nobody yet. Cheap: once somebody exists the answer is a flag in memory.
+pub fn needs_setup(site: &Site) -> bool {
+    let memory = memory::of(site);
+    if memory.set_up.load(Ordering::Relaxed) {
+        return false;
+    }
+    let somebody = site
+        .store
+        .read()
+        .and_then(|read| read.prefix(&USERS, &site.tenant, 1))
+        .is_ok_and(|users| !users.is_empty());
+    if somebody {
+        memory.set_up.store(true, Ordering::Relaxed);
+    }
+    !somebody
+}
+
+/// A fresh setup code, as long as the site has nobody; earlier codes stop working. Only its digest is kept, and it is
+/// good until the first owner exists.
+pub fn setup_code(site: &Site) -> Result<Option<String>> {
+    if !needs_setup(site) {
+        return Ok(None);
+    }
+    let mut code = String::new();
+    for (n, byte) in site.clock.random::<CODE_CHARACTERS>().into_iter().enumerate() {
+        if n > 0 && n % 5 == 0 {
+            code.push('-');
+        }
+        code.push(char::from(CODE_SIGNS[usize::from(byte & 31)]));
+    }
+    let ctx = Ctx::system(site, "identity.setup_code");
+    ctx.require("identity.setup_code")?
+        .write(|change| change.tx.put(&SETUP, &ctx.tenant, &Digest::of(&plain_code(&code))))?;
+    Ok(Some(code))
+}
+
+/// The code without what people add or leave out when they copy it.
+fn plain_code(text: &str) -> String {
+    text.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|c| match c.to_ascii_uppercase() {
+            'O' => '0',
+            'I' | 'L' => '1',
+            c => c,
+        })
+        .collect()
+}
+
+/// What makes the first owner.
+pub(super) struct SetUp<'a> {
+    /// The setup code.
+    pub(super) code: &'a str,
+    /// What people call them.
+    pub(super) name: &'a str,
+    /// What they sign in with.
+    pub(super) login: &'a str,
+    /// Their password.
+    pub(super) password: &'a str,
+}
+
+/// Makes the first owner and signs them in; gives the cookie's value.
+pub(super) fn set_up(ctx: &Ctx<'_>, input: &SetUp<'_>) -> Result<String> {
+    if !needs_setup(ctx.site) {
+        return Err(Error::conflict("the site is already set up").hint("sign in"));
+    }
+    let memory = memory::of(ctx.site);
+    let address = address(&ctx.request.from);
+    take(&memory.addresses, &address, ctx)?;
+    let given = Digest::of(&plain_code(input.code));
+    let wrong = || {
+        Error::forbidden("the setup code is wrong")
+            .hint("it stands in the server's output; a restart shows a new one")
+    };
+    if ctx.read()?.get(&SETUP, &ctx.tenant)? != Some(given) {
+        return Err(wrong());
+    }
+    memory.addresses.lock().give_back(&address);
+    let name: Name = input.name.parse()?;
+    let login = login_name(input.login)?;
+    check_password(input.password, &login)?;
+    let hash = memory.hashing(|| hash_password(input.password, &ctx.site.clock))??;
+    let user = User {
+        id: ctx.site.clock.id(),
+        login,
+        name,
+        password: Some(hash),
+        role: Role::Owner,
+        state: State::Active,
+        created: ctx.now,
+        last_login: Some(ctx.now),
+    };
+    let (raised, session) = raised(ctx, &user);
+    let cookie = raised.require("identity.set_up")?.write(|change| {
+        // Asked again inside the write: of two at once, one wins.
+        if change.tx.get(&SETUP, &ctx.tenant)? != Some(given)
+            || !store::users(&*change.tx, ctx.tenant)?.is_empty()
+        {
+            return Err(wrong());
+        }
+        change.tx.delete(&SETUP, &ctx.tenant)?;
+        change.tx.put(&USERS, &(ctx.tenant, user.id), &user)?;
+        change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
+        change.tell("identity.set_up", user.id, json!({ "login": user.login, "role": user.role }));
+        sessions::begin(ctx, change, &user, session)
+    })?;
+    memory.set_up.store(true, Ordering::Relaxed);
+    Ok(cookie)
+}
+
+/// Signs in with a password; gives the cookie's value.
+pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str) -> Result<String> {
+    let memory = memory::of(ctx.site);
+    let login: String =
+        login.trim().to_lowercase().chars().take(super::model::LOGIN_CHARACTERS_MAX).collect();
+    let address = address(&ctx.request.from);
+    let pair = (address.clone(), login.clone());
+    take(&memory.pairs, &pair, ctx)?;
+    take(&memory.addresses, &address, ctx)?;
+    let user = store::by_login(&ctx.read()?, ctx.tenant, &login)?;
+    let kept = user.as_ref().filter(|user| user.is_active()).and_then(|user| user.password.as_deref());
+    let fits = match memory.hashing(|| verify_password(password, kept)) {
+        Ok(fits) => fits,
+        Err(busy) => {
+            memory.pairs.lock().give_back(&pair);
+            memory.addresses.lock().give_back(&address);
+            return Err(busy);
+        }
+    };
+    let wrong = || {
+        Error::unauthenticated("the login name or the password is wrong")
+            .hint("an owner can give you a link that sets a new password")
+    };
+    let Some(user) = user.filter(|_| fits) else {
+        return Err(wrong());
+    };
+    let cookie = enter(ctx, user.id, "identity.sign_in", |_, now| {
+        if now.password != user.password { Err(wrong()) } else { Ok(()) }
+    })?;
+    memory.pairs.lock().clear(&pair);
+    memory.addresses.lock().give_back(&address);
+    Ok(cookie)
+}
+
+/// Notes a failed sign-in for the audit log. Floods are counted, not written: the log stays readable, the disk free.
+pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
+    let memory = memory::of(ctx.site);
+    let skipped = {
+        let mut told = memory.told.lock();
+        if told.0.take(&(), ctx.site.clock.monotonic()).is_err() {
+            told.1 += 1;
+            return Ok(());
+        }
+        std::mem::take(&mut told.1)
+    };
+    // Only a name that exists is written down: people type passwords into the wrong field.
+    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
+    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
+    let system = Ctx { actor: Actor::System, ..ctx.clone() };
+    system.require("identity.sign_in")?.write(|change| {
+        change.tell("identity.sign_in_failed", subject, json!({ "failures_not_listed": skipped }));
+        Ok(())
+    })
+}
+
+/// A link that signs the first owner in: once, and for ten minutes. For the command line and the demo.
+pub fn login_link(site: &Site) -> Result<String> {
+    let ctx = Ctx::system(site, "identity.login_link");
+    ctx.require("identity.login_link")?.write(|change| {
+        let owner =
+            store::users(&*change.tx, ctx.tenant)?.into_iter().find(User::is_active_owner).ok_or_else(
+                || Error::conflict("the site has no owner yet").hint("set it up with the setup code"),
+            )?;
+        let link = make_link(&ctx, change, owner.id, Purpose::Login)?;
+        change.tell("identity.link_made", owner.id, json!({ "purpose": Purpose::Login }));
+        Ok(link)
+    })
+}
+
+/// Makes a one-time link in an open change. Earlier links of the same person stop working.
+pub(super) fn make_link(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    user: UserId,
+    purpose: Purpose,
+) -> Result<String> {
+    remove_links(ctx, change, user)?;
+    let (text, digest) = Digest::token("msl", &ctx.site.clock);
+    let lifetime = match purpose {
+        Purpose::Login => LOGIN_LINK_LIFETIME,
+        Purpose::Reset => RESET_LINK_LIFETIME,
+    };
+    change.tx.put(&LINKS, &(ctx.tenant, digest), &Link { user, purpose, until: ctx.now + lifetime })?;
+    Ok(format!("{}/login/link?token={text}", ctx.site.settings.console()))
+}
+
+/// Takes every link of a person away, in an open change.
+pub(super) fn remove_links(ctx: &Ctx<'_>, change: &mut Change<'_>, user: UserId) -> Result<()> {
+    let there = change.tx.prefix(&LINKS, &ctx.tenant, 2 * super::model::USERS_MAX)?;
+    for (key, _) in there.into_iter().filter(|(_, link)| link.user == user) {
+        change.tx.delete(&LINKS, &key)?;
+    }
+    Ok(())
+}
+
+/// What a link is good for and for whom, without using it.
+pub(super) fn look_at_link(ctx: &Ctx<'_>, text: &str) -> Result<(Link, User)> {
+    let dead =
+        || Error::not_found("link", "token").hint("it works once and for a short time; ask for a new one");
+    if !well_formed(text) {
+        return Err(dead());
+    }
+    let read = ctx.read()?;
+    let link = read.get(&LINKS, &(ctx.tenant, Digest::of(text)))?.ok_or_else(dead)?;
+    let user = read.get(&USERS, &(ctx.tenant, link.user))?.ok_or_else(dead)?;
+    if link.until <= ctx.now || !user.is_active() {
+        return Err(dead());
+    }
+    Ok((link, user))
+}
+
+/// Uses a link up and signs in; a link that resets needs the new password. Gives the cookie's value.
+pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<String> {
+    let memory = memory::of(ctx.site);
+    let address = address(&ctx.request.from);
+    take(&memory.addresses, &address, ctx)?;
+    let (link, user) = look_at_link(ctx, text)?;
+    let hash = match link.purpose {
+        Purpose::Login => None,
+        Purpose::Reset => {
+            check_password(password, &user.login)?;
+            Some(memory.hashing(|| hash_password(password, &ctx.site.clock))??)
+        }
+    };
+    let cookie = enter(ctx, user.id, "identity.use_link", |change, now| {
+        // Asked again inside the write: a link works once.
+        if change.tx.get(&LINKS, &(ctx.tenant, Digest::of(text)))?.as_ref() != Some(&link) {
+            return Err(Error::conflict("the link is used up").hint("ask for a new one"));
+        }
+        change.tx.delete(&LINKS, &(ctx.tenant, Digest::of(text)))?;
+        if let Some(hash) = hash {
+            now.password = Some(hash);
+            sessions::end_all(ctx, change, now.id, None)?;
+            change.tell("identity.password_changed", now.id, json!({ "by": "link" }));
+        }
+        Ok(())
+    })?;
+    memory.addresses.lock().give_back(&address);
+    Ok(cookie)
+}
+
+/// Checks the password of who is signed in, as slowly as at the door: an open screen is no way to guess it.
+pub(super) fn check_own_password(
+    ctx: &Ctx<'_>,
+    user: &User,
+    fits: impl FnOnce(Option<&str>) -> bool,
+) -> Result<()> {
+    let memory = memory::of(ctx.site);
+    let pair = (address(&ctx.request.from), user.login.clone());
+    take(&memory.pairs, &pair, ctx)?;
+    if !memory.hashing(|| fits(user.password.as_deref()))? {
+        return Err(Error::invalid("the present password is wrong").hint("type the one you signed in with"));
+    }
+    memory.pairs.lock().clear(&pair);
+    Ok(())
+}
+
+/// Begins a session of somebody who has proved who they are.
+fn enter(
+    ctx: &Ctx<'_>,
+    user: UserId,
+    action: &'static str,
+    check: impl FnOnce(&mut Change<'_>, &mut User) -> Result<()>,
+) -> Result<String> {
+    let user = ctx.read()?.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
+    let (raised, session) = raised(ctx, &user);
+    raised.require(action)?.write(|change| {
+        let mut now = change
+            .tx
+            .get(&USERS, &(ctx.tenant, user.id))?
+            .filter(User::is_active)
+            .ok_or_else(|| Error::unauthenticated("the login name or the password is wrong"))?;
+        check(change, &mut now)?;
+        now.last_login = Some(ctx.now);
+        change.tx.put(&USERS, &(ctx.tenant, now.id), &now)?;
+        change.tell("identity.signed_in", now.id, json!({ "session": session }));
+        sessions::begin(ctx, change, &now, session)
+    })
+}
+
+/// The person in the session that is about to begin, so that the journal names them. Raised for this one act only.
+fn raised<'a>(ctx: &Ctx<'a>, user: &User) -> (Ctx<'a>, SessionId) {
+    let session = ctx.site.clock.id();
+    let actor = Actor::Person { user: user.id, session, name: user.name.to_string(), role: Role::Owner };
+    (Ctx { actor, ..ctx.clone() }, session)
+}
+
+/// Takes a try, or says how long to wait.
+fn take<K: std::hash::Hash + Eq + Clone>(
+    buckets: &parking_lot::Mutex<throttle::Buckets<K>>,
+    key: &K,
+    ctx: &Ctx<'_>,
+) -> Result<()> {
+    buckets.lock().take(key, ctx.site.clock.monotonic()).map_err(|wait: Duration| {
+        let seconds = wait.as_millis().div_ceil(1_000);
+        Error::too_many(format!("too many failed tries from this address; wait {seconds} s"))
+            .hint("other people and other addresses are not held up")
+    })
+}
+
+/// The part of an address that one machine cannot change at will: an IPv4 address, or 64 bits of an IPv6 one.
+fn address(from: &str) -> String {
+    use std::net::{IpAddr, SocketAddr};
+    let parsed = from.parse::<IpAddr>().ok().or_else(|| from.parse::<SocketAddr>().ok().map(|a| a.ip()));
+    match parsed.map(|address| address.to_canonical()) {
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        Some(address) => address.to_string(),
+        None => from.chars().take(64).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_forgive_how_they_are_copied() {
+        assert_eq!(plain_code(" 0abcd-efgh1 \n"), "0ABCDEFGH1");
+        assert_eq!(plain_code("OIL"), "011");
+    }
+
+    #[test]
+    fn one_machine_has_one_address() {
+        for (from, expected) in [
+            ("10.0.0.7", "10.0.0.7"),
+            ("10.0.0.7:1234", "10.0.0.7"),
+            ("::ffff:10.0.0.7", "10.0.0.7"),
+            ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"),
+            ("job", "job"),
+        ] {
+            assert_eq!(address(from), expected);
+        }
+    }
+}

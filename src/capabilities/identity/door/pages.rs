@@ -1,0 +1,247 @@
+//! Pages for who is not signed in: sign-in, one-time links and set-up.
+
+use askama::Template;
+
+use super::SetUp;
+use crate::base::{Error, Kind, Result, Secret, limits};
+use crate::capabilities::identity::model::{Purpose, SESSION_ABSOLUTE};
+use crate::capabilities::identity::sessions::{self, COOKIE};
+use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell};
+
+/// Adds the routes.
+pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
+    pages.open_get("/login", login);
+    pages.open_post("/login", log_in);
+    pages.open_get("/login/link", link);
+    pages.open_post("/login/link", use_link);
+    pages.open_get("/setup", setup);
+    pages.open_post("/setup", set_up);
+    pages.post("/logout", log_out);
+}
+
+#[derive(Template)]
+#[template(path = "identity/login.html")]
+struct LoginPage {
+    shell: Shell,
+    login: String,
+    next: String,
+    error: String,
+}
+
+#[derive(Template)]
+#[template(path = "identity/link.html")]
+struct LinkPage {
+    shell: Shell,
+    token: String,
+    /// Whose link it is; empty when it is dead.
+    name: String,
+    login: String,
+    resets: bool,
+    error: String,
+    characters_min: usize,
+}
+
+#[derive(Template)]
+#[template(path = "identity/setup.html")]
+struct SetupPage {
+    shell: Shell,
+    code: String,
+    name: String,
+    login: String,
+    /// Which field is wrong: `code`, `name`, `login` or `password`.
+    wrong: &'static str,
+    error: String,
+    characters_min: usize,
+}
+
+/// Says what went wrong and how to mend it.
+pub(in crate::capabilities::identity) fn explain(error: &Error) -> String {
+    match error.hint_text() {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+/// A form's field as it was typed: a password may begin or end with a space.
+pub(in crate::capabilities::identity) fn typed(request: &PageRequest, name: &str) -> Secret<String> {
+    Secret::new(request.form.get(name).cloned().unwrap_or_default())
+}
+
+/// A new password, typed twice.
+pub(in crate::capabilities::identity) fn typed_twice(request: &PageRequest) -> Result<Secret<String>> {
+    let (password, again) = (typed(request, "password"), typed(request, "again"));
+    if password.expose() != again.expose() {
+        return Err(Error::invalid("the two passwords differ").hint("type the same one twice"));
+    }
+    Ok(password)
+}
+
+/// Only a path of this site: nobody is sent elsewhere by a link.
+fn local(next: &str) -> String {
+    let sound = next.starts_with('/')
+        && !next.starts_with("//")
+        && !next.starts_with("/login")
+        && !next.starts_with("/setup")
+        && !next.contains('\\')
+        && !next.chars().any(char::is_control);
+    if sound { next.to_owned() } else { "/".to_owned() }
+}
+
+fn signed_in(cookie: String, next: &str) -> Reply {
+    let cookie = Cookie { name: COOKIE, value: cookie, seconds: SESSION_ABSOLUTE.seconds() as i64 };
+    Reply::Redirect(local(next), vec![cookie])
+}
+
+fn go(path: &str) -> Result<Reply> {
+    Ok(Reply::Redirect(path.to_owned(), Vec::new()))
+}
+
+/// Internal errors are for the error page and the log; all others stand in the form.
+fn shown(error: Error) -> Result<Error> {
+    if error.kind() == Kind::Internal { Err(error) } else { Ok(error) }
+}
+
+fn login(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if super::needs_setup(ctx.site) {
+        return go("/setup");
+    }
+    if matches!(ctx.actor, Actor::Person { .. }) {
+        return go(&local(request.asked("next")));
+    }
+    let page = LoginPage {
+        shell: Shell::new(ctx, request, "Sign in", ""),
+        login: String::new(),
+        next: local(request.asked("next")),
+        error: String::new(),
+    };
+    Ok(Reply::Html(200, page.render()?))
+}
+
+fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let login = request.field("login");
+    match super::sign_in(ctx, login, typed(request, "password").expose()) {
+        Ok(cookie) => Ok(signed_in(cookie, request.field("next"))),
+        Err(error) => {
+            let error = shown(error)?;
+            if error.kind() == Kind::Unauthenticated {
+                super::tell_failure(ctx, login)?;
+            }
+            let page = LoginPage {
+                shell: Shell::new(ctx, request, "Sign in", ""),
+                login: login.to_owned(),
+                next: local(request.field("next")),
+                error: explain(&error),
+            };
+            Ok(Reply::Html(error.kind().status(), page.render()?))
+        }
+    }
+}
+
+fn link(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    link_page(ctx, request, request.asked("token"), None)
+}
+
+fn link_page(ctx: &Ctx<'_>, request: &PageRequest, token: &str, failed: Option<Error>) -> Result<Reply> {
+    let mut page = LinkPage {
+        shell: Shell::new(ctx, request, "Sign in", ""),
+        token: token.to_owned(),
+        name: String::new(),
+        login: String::new(),
+        resets: false,
+        error: String::new(),
+        characters_min: limits::PASSWORD_CHARACTERS_MIN,
+    };
+    let mut status = 200;
+    match super::look_at_link(ctx, token) {
+        Ok((link, user)) => {
+            page.resets = link.purpose == Purpose::Reset;
+            page.name = user.name.to_string();
+            page.login = user.login;
+        }
+        Err(error) => (status, page.error) = (error.kind().status(), explain(&shown(error)?)),
+    }
+    if let Some(error) = failed {
+        (status, page.error) = (error.kind().status(), explain(&error));
+    }
+    Ok(Reply::Html(status, page.render()?))
+}
+
+fn use_link(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let token = request.field("token");
+    let entered = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
+    match entered {
+        Ok(cookie) => Ok(signed_in(cookie, "/")),
+        Err(error) => link_page(ctx, request, token, Some(shown(error)?)),
+    }
+}
+
+fn setup(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if !super::needs_setup(ctx.site) {
+        return go("/login");
+    }
+    setup_page(ctx, request, None)
+}
+
+fn setup_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Result<Reply> {
+    let code = match request.field("code") {
+        "" => request.asked("code"),
+        code => code,
+    };
+    let message = failed.as_ref().map(|e| e.message().to_owned()).unwrap_or_default();
+    let wrong = ["password", "login", "code", "name"]
+        .into_iter()
+        .find(|field| message.contains(field))
+        .unwrap_or_default();
+    let page = SetupPage {
+        shell: Shell::new(ctx, request, "Set up", ""),
+        code: code.to_owned(),
+        name: request.field("name").to_owned(),
+        login: request.field("login").to_owned(),
+        wrong,
+        error: failed.as_ref().map(explain).unwrap_or_default(),
+        characters_min: limits::PASSWORD_CHARACTERS_MIN,
+    };
+    Ok(Reply::Html(failed.map_or(200, |e| e.kind().status()), page.render()?))
+}
+
+fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if !super::needs_setup(ctx.site) {
+        return go("/login");
+    }
+    let entered = typed_twice(request).and_then(|password| {
+        let input = SetUp {
+            code: request.field("code"),
+            name: request.field("name"),
+            login: request.field("login"),
+            password: password.expose(),
+        };
+        super::set_up(ctx, &input)
+    });
+    match entered {
+        Ok(cookie) => Ok(signed_in(cookie, "/")),
+        Err(error) => setup_page(ctx, request, Some(shown(error)?)),
+    }
+}
+
+fn log_out(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    sessions::log_out(ctx)?;
+    let gone = Cookie { name: COOKIE, value: String::new(), seconds: 0 };
+    Ok(Reply::Redirect("/login?flash=ok:You+are+signed+out".into(), vec![gone]))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn nobody_is_sent_elsewhere() {
+        for (next, expected) in [
+            ("/agents?filter=a", "/agents?filter=a"),
+            ("", "/"),
+            ("//evil.example", "/"),
+            ("/\\evil.example", "/"),
+            ("https://evil.example", "/"),
+            ("/login?next=/login", "/"),
+        ] {
+            assert_eq!(super::local(next), expected);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What identity keeps in memory for one site: last uses, buckets, and how many passwords are hashed at once.
+//!
+//! Invariant: losing it loses nothing but the exact minute of a last use and the waits of who guesses.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::door::throttle::{Buckets, Rate};
+use super::model::Digest;
+use crate::base::{Error, Result, Span, Timestamp};
+use crate::kit::Site;
+
+/// Buckets of one kind.
+const BUCKETS_MAX: usize = 10_000;
+/// Last uses that are remembered.
+const USES_MAX: usize = 20_000;
+/// Passwords that are hashed at once: each takes 19 MiB and a processor.
+const HASHING_MAX: usize = 2;
+/// Requests that wait for their turn.
+const HASHING_WAITING_MAX: usize = 16;
+/// Last uses are written down once in so long.
+const USE_STEP: Span = Span::from_minutes(1);
+
+/// All of it.
+pub(super) struct Memory {
+    /// Whether an owner is known to exist; once true it stays true.
+    pub(super) set_up: AtomicBool,
+    /// Failures by address and account.
+    pub(super) pairs: Mutex<Buckets<(String, String)>>,
+    /// Failures by address.
+    pub(super) addresses: Mutex<Buckets<String>>,
+    /// Failures that are written into the audit log.
+    pub(super) told: Mutex<(Buckets<()>, u64)>,
+    /// Last uses of sessions and keys, by digest.
+    pub(super) uses: Uses<Digest>,
+    hashing: Mutex<(usize, usize)>,
+    free: Condvar,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        let rate = |burst, seconds| Rate { burst, every: Duration::from_secs(seconds) };
+        Memory {
+            set_up: AtomicBool::new(false),
+            pairs: Mutex::new(Buckets::new(rate(5, 60), BUCKETS_MAX)),
+            addresses: Mutex::new(Buckets::new(rate(30, 10), BUCKETS_MAX)),
+            told: Mutex::new((Buckets::new(rate(20, 15), 1), 0)),
+            uses: Uses(RwLock::default()),
+            hashing: Mutex::new((0, 0)),
+            free: Condvar::new(),
+        }
+    }
+
+    /// Runs `f`, which hashes a password, when it is its turn.
+    pub(super) fn hashing<T>(&self, f: impl FnOnce() -> T) -> Result<T> {
+        let mut state = self.hashing.lock();
+        if state.0 >= HASHING_MAX {
+            if state.1 >= HASHING_WAITING_MAX {
+                return Err(Error::unavailable("too many people sign in at this moment")
+                    .hint("try again in a few seconds"));
+            }
+            state.1 += 1;
+            while state.0 >= HASHING_MAX {
+                self.free.wait(&mut state);
+            }
+            state.1 -= 1;
+        }
+        state.0 += 1;
+        drop(state);
+        let _turn = Turn(self);
+        Ok(f())
+    }
+}
+
+/// Gives the turn back, whatever happens.
+struct Turn<'a>(&'a Memory);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.hashing.lock().0 -= 1;
+        self.0.free.notify_one();
+    }
+}
+
+/// When something was last used, by its digest.
+pub(super) struct Uses<K>(RwLock<HashMap<K, Timestamp>>);
+
+impl<K: Hash + Eq> Uses<K> {
+    /// The later of what is stored and what is remembered.
+    pub(super) fn last(&self, key: &K, stored: Timestamp) -> Timestamp {
+        self.0.read().get(key).copied().unwrap_or(stored).max(stored)
+    }
+
+    /// Notes a use; true when it is time to write it down.
+    pub(super) fn note(&self, key: K, last: Timestamp, now: Timestamp) -> bool {
+        if now.since(last) < USE_STEP {
+            return false;
+        }
+        let mut uses = self.0.write();
+        if uses.len() >= USES_MAX {
+            uses.clear();
+        }
+        uses.insert(key, now);
+        true
+    }
+
+    /// Forgets it.
+    pub(super) fn forget(&self, key: &K) {
+        self.0.write().remove(key);
+    }
+}
+
+/// Every site of this process, known by the feed of its store. A server has one; tests have many, one after the other.
+static SITES: RwLock<Vec<(watch::Receiver<u64>, Arc<Memory>)>> = RwLock::new(Vec::new());
+
+/// The memory of this site.
+pub(super) fn of(site: &Site) -> Arc<Memory> {
+    let feed = site.store.watch();
+    let find = |sites: &[(watch::Receiver<u64>, Arc<Memory>)]| {
+        sites.iter().find(|(other, _)| other.same_channel(&feed)).map(|(_, memory)| Arc::clone(memory))
+    };
+    if let Some(memory) = find(&SITES.read()) {
+        return memory;
+    }
+    let mut sites = SITES.write();
+    if let Some(memory) = find(&sites) {
+        return memory;
+    }
+    // A closed feed belongs to a store that is gone.
+    sites.retain(|(other, _)| other.has_changed().is_ok());
+    let memory = Arc::new(Memory::new());
+    sites.push((feed.clone(), Arc::clone(&memory)));
+    memory
+}

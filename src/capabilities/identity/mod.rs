@@ -1,0 +1,125 @@
+//! Who people and programs are: users, passwords, sessions, API keys, one-time links and set-up.
+//!
+//! Invariant: no password, cookie, key or link is kept; only hashes and digests are, and each text is shown once.
+//! Invariant: the site always has an owner who can sign in, from the moment it is set up.
+//! Invariant: a disabled person and a revoked session or key are out with the next request.
+//! Invariant: nobody gives a role above their own.
+
+mod door;
+mod keys;
+mod memory;
+mod model;
+mod ops;
+mod pages;
+mod sessions;
+mod store;
+#[cfg(test)]
+pub(in crate::capabilities) mod tests;
+
+pub use door::{login_link, needs_setup, setup_code};
+pub use keys::{KeyChosen, KeyMade, key_actor};
+pub use model::{KeyView, SessionView, State, UserView};
+pub use ops::{UserChanged, UserChosen, UserMade};
+pub use sessions::{COOKIE, session_actor};
+
+use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
+use crate::engine::store::Read;
+use crate::kit::{Actor, Capability, Ctx, Jobs, NavItem, Ops, Pages, Role};
+
+/// The capability.
+pub struct Identity;
+
+impl Capability for Identity {
+    fn name(&self) -> &'static str {
+        "identity"
+    }
+
+    fn ops(&self, ops: &mut Ops) {
+        ops.get("identity.users", "/identity/users", "Lists people.", ops::users);
+        ops.post("identity.create", "/identity/users", "Adds a person.", ops::create);
+        ops.patch("identity.change", "/identity/users/{id}", "Changes a name or role.", ops::change);
+        ops.post(
+            "identity.disable",
+            "/identity/users/{id}/disable",
+            "Shuts a person out at once.",
+            ops::disable,
+        );
+        ops.post("identity.enable", "/identity/users/{id}/enable", "Lets a person in again.", ops::enable);
+        ops.post(
+            "identity.reset",
+            "/identity/users/{id}/reset",
+            "Makes a one-time link that sets a new password.",
+            ops::reset,
+        );
+        ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
+        ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
+        ops.post(
+            "identity.session_revoke",
+            "/identity/sessions/{id}/revoke",
+            "Ends one of one's own sessions.",
+            sessions::revoke,
+        );
+        ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
+        ops.post(
+            "identity.key_create",
+            "/identity/keys",
+            "Makes an API key; its text is in this answer and nowhere else.",
+            keys::create,
+        );
+        ops.post(
+            "identity.key_revoke",
+            "/identity/keys/{id}/revoke",
+            "Ends an API key at once and for good.",
+            keys::revoke,
+        );
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        door::pages::routes(pages);
+        pages::routes(pages);
+    }
+
+    fn jobs(&self, jobs: &mut Jobs) {
+        jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem {
+            group: "Govern",
+            title: "People",
+            path: "/people",
+            icon: "users",
+            permission: "identity.read",
+        }]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &store::NAMES
+    }
+}
+
+/// What people call the actor that the journal names, if it is a person or key of this tenant.
+pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<String>> {
+    if let Ok(id) = actor.parse::<UserId>() {
+        return Ok(read.get(&store::USERS, &(tenant, id))?.map(|user| user.name.to_string()));
+    }
+    if let Ok(id) = actor.parse::<KeyId>() {
+        return Ok(read.get(&store::KEYS, &(tenant, id))?.map(|key| key.name.to_string()));
+    }
+    Ok((actor == "system").then(|| Actor::System.label()))
+}
+
+/// Who asks, when it is a person, and a context that may change what is their own: one's own password and sessions need
+/// no role. The raised context stays in this capability.
+fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
+    match &ctx.actor {
+        Actor::Person { user, session, name, .. } => {
+            let actor =
+                Actor::Person { user: *user, session: *session, name: name.clone(), role: Role::Owner };
+            Ok((*user, *session, Ctx { actor, ..ctx.clone() }))
+        }
+        Actor::Anonymous => Err(Error::unauthenticated("nobody is signed in").hint("sign in")),
+        _ => Err(Error::forbidden("only a person has a password and sessions")
+            .hint("sign in to the console instead of sending an API key")),
+    }
+}

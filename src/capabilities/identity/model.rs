@@ -1,0 +1,403 @@
+//! What a person, a session and a key are, and which moves are legal.
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Error, KeyId, Name, Result, SessionId, Span, Timestamp, UserId, limits};
+use crate::kit::Role;
+
+/// People of one tenant.
+pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
+/// API keys of one tenant, revoked ones included.
+pub(super) const KEYS_MAX: usize = limits::PAGE_ROWS_MAX;
+/// Characters of a login name.
+pub(super) const LOGIN_CHARACTERS_MAX: usize = 64;
+/// A session that is not used for so long ends.
+pub(super) const SESSION_IDLE: Span = Span::from_hours(8);
+/// A session ends after so long, used or not.
+pub(super) const SESSION_ABSOLUTE: Span = Span::from_hours(24);
+/// A link to sign in with is good for so long.
+pub(super) const LOGIN_LINK_LIFETIME: Span = Span::from_minutes(10);
+/// A link to set a password with is good for so long.
+pub(super) const RESET_LINK_LIFETIME: Span = Span::from_hours(24);
+
+/// What is kept of a text that must not be kept: of a cookie, a key, a link, a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Digest(pub [u8; 32]);
+
+/// Whether a person may sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// May sign in.
+    Active,
+    /// May not; sessions and links are dead.
+    Disabled,
+}
+
+impl State {
+    /// The word, for lists.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Active => "active",
+            State::Disabled => "disabled",
+        }
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct User {
+    /// The identifier.
+    pub id: UserId,
+    /// What is typed to sign in; unique, lower case.
+    pub login: String,
+    /// What people call them.
+    pub name: Name,
+    /// Hash of the password; absent until one is set.
+    pub password: Option<String>,
+    /// What they may do.
+    pub role: Role,
+    /// Whether they may sign in.
+    pub state: State,
+    /// When they were added.
+    pub created: Timestamp,
+    /// When they last signed in.
+    pub last_login: Option<Timestamp>,
+}
+
+impl User {
+    /// Whether they may sign in.
+    pub(super) fn is_active(&self) -> bool {
+        self.state == State::Active
+    }
+
+    /// Whether they are an owner who can sign in.
+    pub(super) fn is_active_owner(&self) -> bool {
+        self.is_active() && self.role == Role::Owner
+    }
+
+    /// As lists and the API show them.
+    pub(super) fn view(&self) -> UserView {
+        UserView {
+            id: self.id,
+            login: self.login.clone(),
+            name: self.name.clone(),
+            role: self.role,
+            state: self.state,
+            password_set: self.password.is_some(),
+            created: self.created,
+            last_login: self.last_login,
+        }
+    }
+}
+
+/// A person as lists and the API show them: without the hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct UserView {
+    /// The identifier.
+    pub id: UserId,
+    /// What is typed to sign in.
+    pub login: String,
+    /// What people call them.
+    pub name: Name,
+    /// What they may do.
+    pub role: Role,
+    /// Whether they may sign in.
+    pub state: State,
+    /// Whether they have set a password.
+    pub password_set: bool,
+    /// When they were added.
+    pub created: Timestamp,
+    /// When they last signed in.
+    pub last_login: Option<Timestamp>,
+}
+
+/// Refuses a change of `before` to `after` that would leave the site without an owner who can sign in.
+pub(super) fn keeps_an_owner(all: &[User], before: &User, after: &User) -> Result<()> {
+    let others = all.iter().any(|user| user.id != before.id && user.is_active_owner());
+    if before.is_active_owner() && !after.is_active_owner() && !others {
+        return Err(Error::conflict(format!("`{}` is the last owner", before.login))
+            .hint("make somebody else an owner first"));
+    }
+    Ok(())
+}
+
+/// The login name in its one spelling, or what is wrong with it.
+pub(super) fn login_name(text: &str) -> Result<String> {
+    let login = text.trim().to_lowercase();
+    let sound = !login.is_empty()
+        && login.len() <= LOGIN_CHARACTERS_MAX
+        && login.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@".contains(&b));
+    if !sound {
+        return Err(Error::invalid("the login name is not valid")
+            .hint(format!("use a-z, 0-9, `.`, `_`, `-`, `@`, at most {LOGIN_CHARACTERS_MAX} characters")));
+    }
+    Ok(login)
+}
+
+/// Refuses a password that is too short, too long, or made of who it belongs to.
+pub(super) fn check_password(password: &str, login: &str) -> Result<()> {
+    let characters = password.chars().count();
+    if characters < limits::PASSWORD_CHARACTERS_MIN {
+        return Err(Error::invalid("the password is too short").hint(format!(
+            "at least {} characters; several words are easier than signs",
+            limits::PASSWORD_CHARACTERS_MIN
+        )));
+    }
+    if password.len() > limits::PASSWORD_BYTES_MAX {
+        return Err(Error::invalid("the password is too long")
+            .hint(format!("at most {} bytes", limits::PASSWORD_BYTES_MAX)));
+    }
+    let lower = password.to_lowercase();
+    let mut distinct: Vec<char> = lower.chars().collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() < 5 || (lower.replace(login, "").chars().count() < 8 && lower.contains(login)) {
+        return Err(Error::invalid("the password is too easy to guess")
+            .hint("do not repeat one character or the login name"));
+    }
+    Ok(())
+}
+
+/// A browser that is signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    /// The identifier, which may be shown; the cookie may not.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used, to the minute.
+    pub used: Timestamp,
+    /// Where it began.
+    pub from: String,
+}
+
+impl Session {
+    /// Whether it is over at `now`, when it was last used at `used`.
+    pub(super) fn is_over(&self, used: Timestamp, now: Timestamp) -> bool {
+        now.since(used) >= SESSION_IDLE || now.since(self.created) >= SESSION_ABSOLUTE
+    }
+}
+
+/// A session as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct SessionView {
+    /// The identifier.
+    pub id: SessionId,
+    /// When it began.
+    pub created: Timestamp,
+    /// When it was last used.
+    pub used: Timestamp,
+    /// Where it began.
+    pub from: String,
+    /// Whether it is the one that asks.
+    pub current: bool,
+}
+
+/// What a one-time link is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Purpose {
+    /// Signs in.
+    Login,
+    /// Sets a password and signs in.
+    Reset,
+}
+
+/// A one-time link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Link {
+    /// Whom it is for.
+    pub user: UserId,
+    /// What it is good for.
+    pub purpose: Purpose,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A program's way in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ApiKey {
+    /// The identifier.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: Name,
+    /// What it may do.
+    pub role: Role,
+    /// Digest of the text.
+    pub digest: Digest,
+    /// The first characters of the text, to tell keys apart.
+    pub shown: String,
+    /// Who made it, as the journal says.
+    pub created_by: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Timestamp>,
+    /// Where it was last used.
+    pub last_from: String,
+    /// When it ends; absent when it does not.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Whether it opens anything at `now`.
+    pub(super) fn works(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
+    }
+
+    /// As lists and the API show it.
+    pub(super) fn view(&self, now: Timestamp) -> KeyView {
+        let state = match (self.revoked, self.works(now)) {
+            (Some(_), _) => "revoked",
+            (None, true) => "active",
+            (None, false) => "expired",
+        };
+        KeyView {
+            id: self.id,
+            name: self.name.clone(),
+            role: self.role,
+            shown: self.shown.clone(),
+            created_by: self.created_by.clone(),
+            created: self.created,
+            last_used: self.last_used,
+            last_from: self.last_from.clone(),
+            expires: self.expires,
+            state,
+        }
+    }
+}
+
+/// A key as lists and the API show it: without the digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct KeyView {
+    /// The identifier.
+    pub id: KeyId,
+    /// What people call it.
+    pub name: Name,
+    /// What it may do.
+    pub role: Role,
+    /// The first characters of the text.
+    pub shown: String,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last used.
+    pub last_used: Option<Timestamp>,
+    /// Where it was last used.
+    pub last_from: String,
+    /// When it ends.
+    pub expires: Option<Timestamp>,
+    /// `active`, `expired` or `revoked`.
+    pub state: &'static str,
+}
+
+/// Refuses to hand out more than the giver has.
+pub(super) fn within(giver: Option<Role>, given: Role) -> Result<()> {
+    match giver {
+        Some(role) if given > role => Err(Error::forbidden(format!(
+            "a role above your own cannot be given: `{}` is above `{}`",
+            given.word(),
+            role.word()
+        ))
+        .hint("ask somebody with that role")),
+        _ => Ok(()),
+    }
+}
+
+/// The role with this word.
+pub(super) fn role_of(word: &str) -> Result<Role> {
+    Role::ALL.into_iter().find(|role| role.word() == word).ok_or_else(|| {
+        Error::invalid(format!("`{}` is not a role", word.chars().take(40).collect::<String>()))
+            .hint("choose `viewer`, `operator` or `owner`")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(n: u128, role: Role, state: State) -> User {
+        User {
+            id: UserId::from_bits(n),
+            login: format!("user{n}"),
+            name: "Somebody".parse().unwrap(),
+            password: None,
+            role,
+            state,
+            created: Timestamp::default(),
+            last_login: None,
+        }
+    }
+
+    #[test]
+    fn the_last_owner_stays() {
+        let owner = user(1, Role::Owner, State::Active);
+        let demoted = User { role: Role::Viewer, ..owner.clone() };
+        let disabled = User { state: State::Disabled, ..owner.clone() };
+        for (others, legal) in [
+            (vec![], false),
+            (vec![user(2, Role::Operator, State::Active)], false),
+            (vec![user(2, Role::Owner, State::Disabled)], false),
+            (vec![user(2, Role::Owner, State::Active)], true),
+        ] {
+            let all: Vec<User> = others.into_iter().chain([owner.clone()]).collect();
+            for after in [&demoted, &disabled] {
+                assert_eq!(keeps_an_owner(&all, &owner, after).is_ok(), legal, "{all:?}");
+            }
+            assert!(keeps_an_owner(&all, &owner, &owner).is_ok());
+        }
+    }
+
+    #[test]
+    fn passwords_are_measured_in_characters() {
+        for (password, login, legal) in [
+            ("correct horse battery", "ines", true),
+            ("kurz", "ines", false),
+            ("äöüßäöüßéèêñçøå", "ines", true),
+            ("aaaaaaaaaaaaaaaaaaaaaa", "ines", false),
+            ("ines.moreau-ines.moreau-ab", "ines.moreau", false),
+            (&"ab cdefg".repeat(200), "ines", false),
+        ] {
+            assert_eq!(check_password(password, login).is_ok(), legal, "{password}");
+        }
+    }
+
+    #[test]
+    fn login_names_have_one_spelling() {
+        assert_eq!(login_name(" Ines.Moreau ").unwrap(), "ines.moreau");
+        for text in ["", "a b", "é", "a/b", &"x".repeat(65)] {
+            assert!(login_name(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sessions_end_by_idleness_and_by_age() {
+        let at = |hours: u64| Timestamp::default() + Span::from_hours(hours);
+        let session = Session {
+            id: SessionId::from_bits(1),
+            user: UserId::from_bits(1),
+            created: at(0),
+            used: at(0),
+            from: String::new(),
+        };
+        for (used, now, over) in
+            [(0, 7, false), (0, 8, true), (7, 14, false), (20, 23, false), (23, 24, true)]
+        {
+            assert_eq!(session.is_over(at(used), at(now)), over, "used {used} now {now}");
+        }
+    }
+
+    #[test]
+    fn nobody_gives_more_than_they_have() {
+        assert!(within(Some(Role::Operator), Role::Owner).is_err());
+        assert!(within(Some(Role::Operator), Role::Operator).is_ok());
+        assert!(within(None, Role::Owner).is_ok());
+        assert!(role_of("root").unwrap_err().hint_text().unwrap().contains("owner"));
+    }
+}

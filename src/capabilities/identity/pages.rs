@@ -1,0 +1,291 @@
+//! Pages for who is signed in: one's own account, and people with their keys.
+
+use askama::Template;
+
+use super::door::pages::{explain, typed, typed_twice};
+use super::keys::{self, KeyChosen};
+use super::model::{KeyView, SessionView, UserView, role_of};
+use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
+use super::{own, sessions};
+use crate::base::{Error, Kind, Result, UserId, limits};
+use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Role, Shell, Theme};
+
+/// How long a browser remembers the theme.
+const THEME_SECONDS: i64 = 365 * 24 * 3600;
+
+/// Adds the routes.
+pub(super) fn routes(pages: &mut Pages) {
+    pages.get("/account", account);
+    pages.post("/account/name", rename);
+    pages.post("/account/password", change_password);
+    pages.post("/account/sessions/{id}/revoke", revoke_session);
+    pages.post("/theme", theme);
+    pages.get("/people", people);
+    pages.post("/people", create);
+    pages.post("/people/keys", create_key);
+    pages.post("/people/keys/{id}/revoke", revoke_key);
+    pages.post("/people/{id}/role", change_role);
+    pages.post("/people/{id}/disable", disable);
+    pages.post("/people/{id}/enable", enable);
+    pages.post("/people/{id}/reset", reset);
+}
+
+#[derive(Template)]
+#[template(path = "identity/account.html")]
+struct AccountPage {
+    shell: Shell,
+    login: String,
+    name: String,
+    name_error: String,
+    password_error: String,
+    sessions: Vec<SessionView>,
+    characters_min: usize,
+}
+
+/// A person as a row, with what may be done to them.
+struct Person {
+    user: UserView,
+    /// Whether it is who looks.
+    me: bool,
+}
+
+/// A form that was refused, with what was typed; empty before the first try.
+#[derive(Default)]
+struct Typed {
+    login: String,
+    name: String,
+    role: String,
+    days: String,
+    error: String,
+}
+
+/// A text that is shown once.
+struct Once {
+    title: String,
+    text: String,
+    hint: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "identity/people.html")]
+struct PeoplePage {
+    shell: Shell,
+    people: Vec<Person>,
+    keys: Vec<KeyView>,
+    roles: Vec<&'static str>,
+    person: Typed,
+    key: Typed,
+    once: Option<Once>,
+    error: String,
+}
+
+fn done(path: &str, text: &str) -> Result<Reply> {
+    let query = serde_urlencoded::to_string([("flash", format!("ok:{text}"))])?;
+    Ok(Reply::Redirect(format!("{path}?{query}"), Vec::new()))
+}
+
+/// Errors that belong to a form or list stand there; all others get the error page.
+fn shown(error: Error) -> Result<Error> {
+    match error.kind() {
+        Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::TooMany | Kind::Unavailable => Ok(error),
+        _ => Err(error),
+    }
+}
+
+fn account(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    account_page(ctx, request, None, None)
+}
+
+fn account_page(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    name: Option<Error>,
+    password: Option<Error>,
+) -> Result<Reply> {
+    let (id, _, _) = own(ctx)?;
+    let user = ops::find(ctx, id)?;
+    let status = name.as_ref().or(password.as_ref()).map_or(200, |e| e.kind().status());
+    let page = AccountPage {
+        shell: Shell::new(ctx, request, "Your account", "/account"),
+        login: user.login,
+        name: if name.is_some() { request.field("name").to_owned() } else { user.name.to_string() },
+        name_error: name.as_ref().map(explain).unwrap_or_default(),
+        password_error: password.as_ref().map(explain).unwrap_or_default(),
+        sessions: sessions::list(ctx, Nothing {})?.items,
+        characters_min: limits::PASSWORD_CHARACTERS_MIN,
+    };
+    Ok(Reply::Html(status, page.render()?))
+}
+
+fn rename(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    match request.field("name").parse().and_then(|name| ops::rename(ctx, name)) {
+        Ok(_) => done("/account", "Your name is changed"),
+        Err(error) => account_page(ctx, request, Some(shown(error)?), None),
+    }
+}
+
+fn change_password(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let changed = typed_twice(request)
+        .and_then(|new| ops::password(ctx, PasswordChanged { old: typed(request, "old"), new }));
+    match changed {
+        Ok(_) => done("/account", "Your password is changed; your other sessions have ended"),
+        Err(error) => account_page(ctx, request, None, Some(shown(error)?)),
+    }
+}
+
+fn revoke_session(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    sessions::revoke(ctx, ById { id: request.param("id")? })?;
+    done("/account", "The session has ended")
+}
+
+fn theme(_: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let value = Theme::find(request.field("theme")).word().to_owned();
+    let seconds = if value.is_empty() { 0 } else { THEME_SECONDS };
+    let next = match request.field("next") {
+        next if next.starts_with('/') && !next.starts_with("//") && !next.contains('\\') => next,
+        _ => "/",
+    };
+    Ok(Reply::Redirect(next.to_owned(), vec![Cookie { name: "theme", value, seconds }]))
+}
+
+fn people(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    people_page(ctx, request, 200, |_| ())
+}
+
+fn people_page(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    status: u16,
+    fill: impl FnOnce(&mut PeoplePage),
+) -> Result<Reply> {
+    let me = own(ctx).map(|(id, _, _)| id).ok();
+    let people = ops::users(ctx, Nothing {})?.items;
+    let mut keys = keys::list(ctx, Nothing {})?.items;
+    for key in &mut keys {
+        if let Some(name) = super::label(&ctx.read()?, ctx.tenant, &key.created_by)? {
+            key.created_by = name;
+        }
+    }
+    keys.sort_by_key(|key| (key.state != "active", std::cmp::Reverse(key.created)));
+    let mut page = PeoplePage {
+        shell: Shell::new(ctx, request, "People", "/people"),
+        people: people.into_iter().map(|user| Person { me: Some(user.id) == me, user }).collect(),
+        keys,
+        roles: Role::ALL.into_iter().map(Role::word).collect(),
+        person: Typed { role: "operator".into(), ..Typed::default() },
+        key: Typed { role: "viewer".into(), days: "365".into(), ..Typed::default() },
+        once: None,
+        error: String::new(),
+    };
+    fill(&mut page);
+    Ok(Reply::Html(status, page.render()?))
+}
+
+/// The list with what went wrong above it.
+fn refused(ctx: &Ctx<'_>, request: &PageRequest, error: Error) -> Result<Reply> {
+    let error = shown(error)?;
+    people_page(ctx, request, error.kind().status(), |page| page.error = explain(&error))
+}
+
+fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let made = role_of(request.field("role")).and_then(|role| {
+        let login = request.field("login").to_owned();
+        ops::create(ctx, UserChosen { login, name: request.field("name").parse()?, role, password: None })
+    });
+    match made {
+        Ok(made) => link_shown(ctx, request, made),
+        Err(error) => {
+            let error = shown(error)?;
+            people_page(ctx, request, error.kind().status(), |page| {
+                page.person = Typed {
+                    login: request.field("login").into(),
+                    name: request.field("name").into(),
+                    role: request.field("role").into(),
+                    days: String::new(),
+                    error: explain(&error),
+                };
+            })
+        }
+    }
+}
+
+fn link_shown(ctx: &Ctx<'_>, request: &PageRequest, made: ops::UserMade) -> Result<Reply> {
+    people_page(ctx, request, 200, |page| {
+        page.once = Some(Once {
+            title: format!("Give this link to {}", made.user.name),
+            text: made.link.unwrap_or_default(),
+            hint: "It sets their password and signs them in: once, and within 24 hours. It is not shown again.",
+        });
+    })
+}
+
+fn reset(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    match ops::reset(ctx, ById { id: request.param("id")? }) {
+        Ok(made) => link_shown(ctx, request, made),
+        Err(error) => refused(ctx, request, error),
+    }
+}
+
+fn change_role(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: UserId = request.param("id")?;
+    let changed = role_of(request.field("role"))
+        .and_then(|role| ops::change(ctx, UserChanged { id, name: None, role: Some(role) }));
+    match changed {
+        Ok(_) => done("/people", "The role is changed"),
+        Err(error) => refused(ctx, request, error),
+    }
+}
+
+fn disable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    match ops::disable(ctx, ById { id: request.param("id")? }) {
+        Ok(_) => done("/people", "They are shut out; their sessions have ended"),
+        Err(error) => refused(ctx, request, error),
+    }
+}
+
+fn enable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    match ops::enable(ctx, ById { id: request.param("id")? }) {
+        Ok(_) => done("/people", "They may sign in again"),
+        Err(error) => refused(ctx, request, error),
+    }
+}
+
+fn create_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let days = || match request.field("days") {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Error::invalid("the number of days is not valid").hint("a whole number, or nothing for no end")
+        }),
+    };
+    let made = role_of(request.field("role")).and_then(|role| {
+        keys::create(ctx, KeyChosen { name: request.field("name").parse()?, role, days: days()? })
+    });
+    match made {
+        Ok(made) => people_page(ctx, request, 200, |page| {
+            page.once = Some(Once {
+                title: format!("The key of {}", made.key.name),
+                text: made.text,
+                hint: "Sent as “Authorization: Bearer …”. Copy it now: it is not shown again.",
+            });
+        }),
+        Err(error) => {
+            let error = shown(error)?;
+            people_page(ctx, request, error.kind().status(), |page| {
+                page.key = Typed {
+                    login: String::new(),
+                    name: request.field("name").into(),
+                    role: request.field("role").into(),
+                    days: request.field("days").into(),
+                    error: explain(&error),
+                };
+            })
+        }
+    }
+}
+
+fn revoke_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    match keys::revoke(ctx, ById { id: request.param("id")? }) {
+        Ok(_) => done("/people", "The key is revoked"),
+        Err(error) => refused(ctx, request, error),
+    }
+}

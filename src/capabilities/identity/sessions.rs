@@ -1,0 +1,169 @@
+//! Sessions of browsers: begun by the door, checked at every request, ended by their owner, by time or by an owner.
+
+use super::model::{Digest, Session, SessionView, User};
+use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
+use super::{memory, own};
+use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
+use crate::engine::crypto::well_formed;
+use crate::engine::store::Read;
+use crate::kit::{Actor, ById, Change, Ctx, Nothing, Site};
+
+/// Name of the session's cookie, without the prefix that the surface adds.
+pub const COOKIE: &str = "muster";
+/// First letters of the cookie's value.
+const PREFIX: &str = "mss";
+
+/// Who is behind this cookie, if the session lives and the person may sign in.
+///
+/// It reads the state of this moment, so a revoked session and a disabled person are out with the next request.
+pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Actor>> {
+    if !well_formed(cookie) {
+        return Ok(None);
+    }
+    let (tenant, digest) = (site.tenant, Digest::of(cookie));
+    let (session, user) = {
+        let read = site.store.read()?;
+        let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
+        let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
+        (session, user)
+    };
+    let memory = memory::of(site);
+    let used = memory.uses.last(&digest, session.used);
+    if session.is_over(used, now) || !user.is_active() {
+        return Ok(None);
+    }
+    if memory.uses.note(digest, used, now) {
+        let ctx = Ctx::system(site, "identity.session");
+        // Nobody waits for it: losing the last minute of use in a power cut costs nothing.
+        let (_, pending) = ctx.require("identity.use")?.submit(|change| {
+            if let Some(session) = change.tx.get(&SESSIONS, &(tenant, digest))? {
+                change.tx.put(&SESSIONS, &(tenant, digest), &Session { used: now, ..session })?;
+            }
+            Ok(())
+        })?;
+        drop(pending);
+    }
+    Ok(Some(Actor::Person {
+        user: user.id,
+        session: session.id,
+        name: user.name.to_string(),
+        role: user.role,
+    }))
+}
+
+/// Begins a session in an open change; gives the cookie's value. The oldest session ends when there are too many.
+pub(super) fn begin(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User, id: SessionId) -> Result<String> {
+    let (text, digest) = Digest::token(PREFIX, &ctx.site.clock);
+    let there = store::sessions(&*change.tx, ctx.tenant, user.id)?;
+    let over = (there.len() + 1).saturating_sub(limits::SESSIONS_PER_USER_MAX);
+    for (old, session) in there.iter().take(over) {
+        store::remove_session(change.tx, ctx.tenant, old, session)?;
+    }
+    let session =
+        Session { id, user: user.id, created: ctx.now, used: ctx.now, from: ctx.request.from.clone() };
+    change.tx.put(&SESSIONS, &(ctx.tenant, digest), &session)?;
+    change.tx.put(&SESSIONS_BY_USER, &(ctx.tenant, user.id, id), &digest)?;
+    Ok(text)
+}
+
+/// Ends every session of a person but `keep`, in an open change.
+pub(super) fn end_all(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    user: UserId,
+    keep: Option<SessionId>,
+) -> Result<usize> {
+    let mut ended = 0;
+    for (digest, session) in store::sessions(&*change.tx, ctx.tenant, user)? {
+        if Some(session.id) != keep {
+            store::remove_session(change.tx, ctx.tenant, &digest, &session)?;
+            memory::of(ctx.site).uses.forget(&digest);
+            ended += 1;
+        }
+    }
+    Ok(ended)
+}
+
+/// Lists the sessions of who asks, newest first.
+pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
+    let (user, current, _) = own(ctx)?;
+    let memory = memory::of(ctx.site);
+    let mut items = Vec::new();
+    for (digest, session) in store::sessions(&ctx.read()?, ctx.tenant, user)? {
+        let used = memory.uses.last(&digest, session.used);
+        if !session.is_over(used, ctx.now) {
+            items.push(SessionView {
+                id: session.id,
+                created: session.created,
+                used,
+                from: session.from,
+                current: session.id == current,
+            });
+        }
+    }
+    items.reverse();
+    Ok(Page { items, next: None })
+}
+
+/// Ends one session of who asks.
+pub(super) fn revoke(ctx: &Ctx<'_>, input: ById<crate::base::kind::Session>) -> Result<Nothing> {
+    let (user, _, raised) = own(ctx)?;
+    raised.require("identity.session_revoke")?.write(|change| {
+        let there = store::sessions(&*change.tx, ctx.tenant, user)?;
+        let Some((digest, session)) = there.iter().find(|(_, session)| session.id == input.id) else {
+            return Err(Error::not_found("session", input.id));
+        };
+        store::remove_session(change.tx, ctx.tenant, digest, session)?;
+        memory::of(ctx.site).uses.forget(digest);
+        change.tell("identity.session_revoked", input.id, serde_json::json!({ "user": user }));
+        Ok(())
+    })?;
+    Ok(Nothing {})
+}
+
+/// Ends the session that asks.
+pub(super) fn log_out(ctx: &Ctx<'_>) -> Result<()> {
+    let (user, current, raised) = own(ctx)?;
+    raised.require("identity.log_out")?.write(|change| {
+        let there = store::sessions(&*change.tx, ctx.tenant, user)?;
+        if let Some((digest, session)) = there.iter().find(|(_, session)| session.id == current) {
+            store::remove_session(change.tx, ctx.tenant, digest, session)?;
+            memory::of(ctx.site).uses.forget(digest);
+            change.tell("identity.logged_out", user, serde_json::json!({}));
+        }
+        Ok(())
+    })
+}
+
+/// Sweeps away what is over: sessions and one-time links.
+pub(super) fn sweep(ctx: &Ctx<'_>) -> Result<()> {
+    const ROWS_MAX: usize = 2_000;
+    let memory = memory::of(ctx.site);
+    let read = ctx.read()?;
+    let mut sessions = Vec::new();
+    for ((_, digest), session) in read.prefix(&SESSIONS, &ctx.tenant, ROWS_MAX)? {
+        if session.is_over(memory.uses.last(&digest, session.used), ctx.now) {
+            sessions.push((digest, session));
+        }
+    }
+    let links: Vec<_> = read
+        .prefix(&store::LINKS, &ctx.tenant, ROWS_MAX)?
+        .into_iter()
+        .filter(|(_, link)| link.until <= ctx.now)
+        .map(|(key, _)| key)
+        .collect();
+    drop(read);
+    if sessions.is_empty() && links.is_empty() {
+        return Ok(());
+    }
+    ctx.require("identity.sweep")?.write(|change| {
+        for (digest, session) in &sessions {
+            store::remove_session(change.tx, ctx.tenant, digest, session)?;
+            memory.uses.forget(digest);
+        }
+        for key in &links {
+            change.tx.delete(&store::LINKS, key)?;
+        }
+        Ok(())
+    })
+}

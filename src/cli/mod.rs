@@ -1,0 +1,221 @@
+//! The command line: it parses, chooses a role, and turns an error into an exit code.
+//!
+//! Invariant: nothing else in the program prints to standard output.
+//! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
+
+mod agent;
+mod config;
+mod demo;
+mod notify;
+mod serve;
+mod stop;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::base::Error;
+use crate::server::config::{Config, Mistakes, Sources};
+
+/// One binary that runs a whole site's fleet of agents on a network without internet.
+#[derive(Parser)]
+#[command(name = "muster", version, max_term_width = 100, arg_required_else_help = true)]
+struct Line {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Runs the server: console, API and the gate for agents.
+    Serve(Serve),
+    /// Runs the agent on this host.
+    Agent(Agent),
+    /// Shows the product with a simulated fleet, in a folder that goes away at the end.
+    Demo(Demo),
+    /// Checks or shows the configuration.
+    #[command(subcommand)]
+    Config(ConfigRole),
+    /// Prints the one-time code for the first sign-in, while the server is stopped.
+    SetupCode(Folder),
+    /// Prints the version.
+    Version,
+}
+
+#[derive(Args)]
+struct Folder {
+    /// Folder with everything that the server keeps.
+    #[arg(long = "data", value_name = "DIR", default_value = "./muster-data")]
+    data: PathBuf,
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    folder: Folder,
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where console and API listen; overrides `http.address`.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// Where agents connect; overrides `mqtt.address`.
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<String>,
+    /// Does not enrol this host as an agent; overrides `agent.enabled`.
+    #[arg(long)]
+    no_agent: bool,
+}
+
+#[derive(Args)]
+struct Agent {
+    /// Gate of the server, `HOST` or `HOST:PORT`.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    server: Option<String>,
+    /// Join code from the console, with or without the server's host; needed once.
+    #[arg(long, value_name = "CODE@HOST")]
+    join: Option<String>,
+    /// Folder with the agent's identity and its spool.
+    #[arg(long, value_name = "DIR", default_value = "./muster-agent")]
+    folder: PathBuf,
+    /// Configuration file; the agent reads `[agent]` and `[log]`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// How many agents there are.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    agents: u32,
+    /// From which everything that they report follows.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many times faster than in life their troubles unfold.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// Keeps the folder.
+    #[arg(long)]
+    keep: bool,
+    /// How much history there is at the start.
+    #[arg(long, value_name = "SPAN", default_value = "24h")]
+    history: String,
+    /// Where console and API listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    http: String,
+    /// Where agents connect.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    mqtt: String,
+}
+
+#[derive(Subcommand)]
+enum ConfigRole {
+    /// Reads everything that `serve` would read, and tells all mistakes.
+    Check {
+        /// Configuration file; without it environment and defaults are checked.
+        file: Option<PathBuf>,
+    },
+    /// Prints what is in force, without secrets.
+    Show {
+        /// Configuration file.
+        #[arg(long = "config", value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// Why a role ended.
+enum Failure {
+    Configuration(Mistakes),
+    Failed(Error),
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Failure::Configuration(mistakes)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+/// Runs the program with the arguments of this process.
+pub fn run() -> ExitCode {
+    let result = match Line::parse().role {
+        Role::Serve(arguments) => serve::serve(&arguments),
+        Role::Agent(arguments) => agent::agent(&arguments),
+        Role::Demo(arguments) => demo::demo(&arguments),
+        Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
+        Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::SetupCode(folder) => serve::setup_code(&folder.data),
+        Role::Version => {
+            say(concat!("muster ", env!("CARGO_PKG_VERSION")));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Configuration(mistakes)) => {
+            complain(&mistakes.to_string());
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            complain(&format!("muster: failed: {}", error.detail()));
+            if let Some(hint) = error.hint_text() {
+                complain(&format!("muster: {hint}"));
+            }
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Prints a line; a reader that has gone away is no reason to fail.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The configuration from file, environment and flags; a flag that was not given is left out.
+fn configuration(
+    file: Option<&std::path::Path>,
+    flags: &[(&'static str, &'static str, Option<&str>)],
+) -> Result<Config, Mistakes> {
+    let mut sources = Sources::of_process(file)?;
+    sources.flags =
+        flags.iter().filter_map(|(flag, key, value)| Some((*flag, *key, (*value)?.to_owned()))).collect();
+    Config::assemble(&sources)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Line::command().debug_assert();
+        for line in [
+            "muster serve --data /tmp/x --http 127.0.0.1:0 --no-agent",
+            "muster agent --server host:8883 --join AAAA-BBBB-CCCC.X@host --folder x",
+            "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
+            "muster config check x.toml",
+            "muster config show",
+            "muster setup-code --data x",
+            "muster version",
+        ] {
+            assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["muster", "muster serv", "muster demo --agents 0", "muster serve --port 1"] {
+            assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

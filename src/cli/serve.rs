@@ -1,0 +1,133 @@
+//! `muster serve` and `muster setup-code`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::stop::{Signals, Worker};
+use super::{Failure, Serve, agent, configuration, notify, say};
+use crate::base::{Error, Result};
+use crate::engine::clock::Clock;
+use crate::engine::trace;
+use crate::server::config::{Config, Log, LogFormat};
+use crate::server::{Options, Server};
+
+/// Starts the server and this host's agent, and stays until a signal comes.
+pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
+    let config = configuration(
+        arguments.config.as_deref(),
+        &[
+            ("--http", "http.address", arguments.http.as_deref()),
+            ("--mqtt", "mqtt.address", arguments.mqtt.as_deref()),
+            ("--no-agent", "agent.enabled", arguments.no_agent.then_some("false")),
+        ],
+    )?;
+    log(&config.log)?;
+    let clock = Clock::system();
+    let runtime = runtime()?;
+    // From here on a signal ends the start in order too.
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
+    let folder = arguments.folder.data.clone();
+    let own = config.agent.clone();
+    let server = Arc::new(Server::start(Options { config, folder: folder.clone(), clock: clock.clone() })?);
+    greet(&server);
+    let worker = match own.enabled {
+        true => first_agent(&server, own, &folder, &clock),
+        false => None,
+    };
+    let beat = notify::ready(&format!("console at {}", server.site().settings.console()));
+    runtime.block_on(async {
+        signals.wait().await;
+        say("Stopping.");
+        signals
+            .drain(move || {
+                worker.into_iter().for_each(Worker::stop);
+                server.stop();
+            })
+            .await
+    })?;
+    drop(beat);
+    Ok(())
+}
+
+/// Tells the person what to do next.
+fn greet(server: &Server) {
+    say(&format!("Muster {} is running.", env!("CARGO_PKG_VERSION")));
+    say("");
+    say(&format!("  Console      {}", server.site().settings.console()));
+    say(&format!("  Agents join  {}", server.site().settings.gate()));
+    say(&format!("  Authority    {} (SHA-256)", server.fingerprint()));
+    match server.setup_code() {
+        Some(code) => {
+            say(&format!("  Setup code   {code}"));
+            say("");
+            say(
+                "Open the console, compare the fingerprint of its certificate's authority with the one above,",
+            );
+            say("and enter the setup code to make the first account. The code works once.");
+        }
+        None => {
+            say("");
+            say("Open the console and sign in. Enrol a host at Agents, Add.");
+        }
+    }
+}
+
+/// Enrols this host by a code that never leaves the process, and runs its agent. The server does not depend on it.
+fn first_agent(
+    server: &Arc<Server>,
+    own: crate::server::config::Agent,
+    folder: &Path,
+    clock: &Clock,
+) -> Option<Worker> {
+    let (server, folder, clock) = (Arc::clone(server), folder.join("agent"), clock.clone());
+    let gate = server.gate_address();
+    let started = Worker::start("agent", 1, move |stop| async move {
+        let options = agent::options("127.0.0.1", gate.port(), &folder, &own);
+        agent::join_and_run(options, clock, move || server.local_join(), stop).await
+    });
+    match started {
+        Ok(worker) => Some(worker),
+        Err(error) => {
+            tracing::error!("this host's agent did not start: {error}");
+            None
+        }
+    }
+}
+
+/// Prints the setup code of a stopped server.
+pub(super) fn setup_code(folder: &Path) -> Result<(), Failure> {
+    let mut config = Config::default();
+    // Nobody but this process is to reach the server while it looks.
+    config.http.address = ([127, 0, 0, 1], 0).into();
+    config.mqtt.address = ([127, 0, 0, 1], 0).into();
+    if !folder.is_dir() {
+        let error = Error::not_found("the data folder", folder.display());
+        return Err(error.hint("name it with `--data DIR`").into());
+    }
+    let server = Server::start(Options { config, folder: folder.to_owned(), clock: Clock::system() })?;
+    let code = server.setup_code();
+    server.stop();
+    match code {
+        Some(code) => say(&code),
+        None => {
+            return Err(Error::conflict("the site has an owner already")
+                .hint("sign in at the console")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// Starts the log as the configuration says.
+pub(super) fn log(log: &Log) -> Result<()> {
+    let form = match log.format {
+        LogFormat::Text => trace::Form::Text,
+        LogFormat::Json => trace::Form::Json,
+    };
+    trace::start(&format!("warn,muster={}", log.level), form)
+}
+
+/// The runtime of the main thread, which only waits.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

@@ -1,0 +1,93 @@
+//! Waiting for the end: SIGTERM or SIGINT begins it, a second one or the time limit forces it.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::notify;
+use crate::base::{Error, Result};
+
+/// How long an orderly end may take.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Both signals, caught from now on.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Catches them. Must run inside a runtime.
+    pub(super) fn catch() -> Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns at the next one.
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Runs the drain on a thread of its own and waits for it, but not for ever.
+    pub(super) async fn drain(&mut self, drain: impl FnOnce() + Send + 'static) -> Result<()> {
+        notify::stopping();
+        let (done, mut is_done) = tokio::sync::oneshot::channel();
+        let work = move || {
+            drain();
+            let _ = done.send(());
+        };
+        std::thread::Builder::new().name("drain".into()).spawn(work)?;
+        tokio::select! {
+            _ = &mut is_done => Ok(()),
+            () = self.wait() => Err(Error::unavailable("stopped at once, by a second signal")),
+            () = tokio::time::sleep(DRAIN_MAX) => Err(Error::unavailable("the orderly end took too long")),
+        }
+    }
+}
+
+/// A thread with its own small runtime, and the switch that ends what runs on it.
+pub(super) struct Worker {
+    stop: tokio::sync::watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Worker {
+    /// Runs what `start` makes of the switch, on a thread called `name`.
+    pub(super) fn start<F>(
+        name: &str,
+        threads: usize,
+        start: impl FnOnce(tokio::sync::watch::Receiver<bool>) -> F + Send + 'static,
+    ) -> Result<Worker>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let (end, ended) = mpsc::channel();
+        let runtime = match threads {
+            1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            n => tokio::runtime::Builder::new_multi_thread().worker_threads(n).enable_all().build()?,
+        };
+        let what = name.to_owned();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(error) = runtime.block_on(start(stopped)) {
+                tracing::error!("the {what} has ended: {error}");
+            }
+            // Blocking work of a runtime must not hold up the end.
+            runtime.shutdown_background();
+            let _ = end.send(());
+        })?;
+        Ok(Worker { stop, ended })
+    }
+
+    /// Turns the switch and waits for the end, two seconds at most.
+    pub(super) fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.ended.recv_timeout(Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,135 @@
+//! Opening: lock, verify, replay, migrate.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use super::change::{Change, Origin};
+use super::layer::Layer;
+use super::read::Read;
+use super::state::State;
+use super::table::Table;
+use super::writer::Shared;
+use super::{Options, Store};
+use crate::base::{Error, Result};
+use crate::engine::journal::{self, FolderLock, Journal};
+
+/// The schema's version, kept as any other row so that a replay gives it too.
+const SCHEMA: Table<(), u32> = Table::new("_schema");
+/// Changes that a replay applies in one commit.
+const REPLAY_CHANGES_MAX: usize = 2_000;
+
+/// What all clones of a store hold; the last to go closes it.
+pub(super) struct Handle {
+    pub(super) shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has already completed every change with an error.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store {
+    /// Opens or begins the store in `folder`: replays what redb lacks, then runs the migrations that it lacks.
+    pub fn open(folder: &Path, options: Options) -> Result<Store> {
+        journal::create_folder(folder)?;
+        let lock = FolderLock::take(folder)?;
+        let state = State::open(&folder.join("state.redb"), options.cache_bytes_max)?;
+        let settings = journal::Options {
+            segment_bytes_max: options.segment_bytes_max,
+            ..journal::Options::new("changes")
+        };
+        let (journal, recovered) = Journal::open(folder, settings)?;
+        let held = state.view()?.last()?;
+        if held > recovered.last {
+            return Err(Error::unavailable(format!(
+                "the store is damaged: its journal ends at change {}, its state holds change {held}",
+                recovered.last
+            ))
+            .hint("put the missing journal files back, or restore from a backup"));
+        }
+        if held + 1 < recovered.first {
+            return Err(Error::unavailable(format!(
+                "the store is damaged: its state holds changes up to {held}, its journal begins at change {}",
+                recovered.first
+            ))
+            .hint("put the missing files back, or restore from a backup"));
+        }
+        replay(&state, &journal, held)?;
+        let replayed = recovered.last - held;
+        let shared = Arc::new(Shared::new(options, journal, state, recovered.last, replayed, lock));
+        let thread = std::thread::Builder::new().name("store".into()).spawn({
+            let shared = shared.clone();
+            move || shared.run()
+        })?;
+        let store = Store(Arc::new(Handle { shared, thread: Some(thread) }));
+        store.migrate()?;
+        Ok(store)
+    }
+
+    /// The schema's version.
+    pub fn schema(&self) -> Result<u32> {
+        Ok(self.read()?.get(&SCHEMA, &())?.unwrap_or(0))
+    }
+
+    fn migrate(&self) -> Result<()> {
+        let options = &self.0.shared.options;
+        if !options.migrations.is_sorted_by_key(|step| step.version) {
+            return Err(Error::internal("the migrations are not in order of version"));
+        }
+        let present = self.schema()?;
+        let newest = options.migrations.last().map_or(0, |step| step.version);
+        if present > newest {
+            return Err(Error::conflict(format!(
+                "the store has schema {present}, this program knows up to {newest}"
+            ))
+            .hint("run the newer program that wrote it"));
+        }
+        if present == newest {
+            return Ok(());
+        }
+        let origin = Origin {
+            at: options.clock.now(),
+            actor: "system".into(),
+            action: "store.migrate".into(),
+            ..Origin::default()
+        };
+        self.write(origin, |tx| {
+            for step in options.migrations.iter().filter(|step| step.version > present) {
+                (step.run)(tx).map_err(|e| {
+                    Error::unavailable(format!("migration {} `{}` failed: {e}", step.version, step.name))
+                })?;
+            }
+            tx.put(&SCHEMA, &(), &newest)
+        })
+    }
+}
+
+fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
+    if held == journal.last_number() {
+        return Ok(());
+    }
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut last = held;
+    journal.replay(held + 1, |number, payload| {
+        let mut layer = Layer::new();
+        for op in Change::decode(number, payload)?.ops() {
+            layer.entry(op.table.clone()).or_default().insert(op.key.clone(), op.value.clone());
+        }
+        layers.push(layer);
+        last = number;
+        if layers.len() == REPLAY_CHANGES_MAX {
+            state.apply(layers.iter(), last)?;
+            layers.clear();
+        }
+        Ok(())
+    })?;
+    state.apply(layers.iter(), last)?;
+    state.checkpoint()
+}

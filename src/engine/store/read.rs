@@ -1,0 +1,199 @@
+//! Reading: the same calls on a snapshot and inside a write.
+
+use std::ops::{Bound, RangeBounds};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::key::{self, Key};
+use super::layer::{self, Bounds};
+use super::state::View;
+use super::table::Table;
+use super::value;
+use crate::base::Result;
+
+/// Bytes below the typed calls. It is not named outside this folder, so that nobody else can implement `Read`.
+pub trait Rows {
+    /// The bytes behind a key.
+    fn fetch(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>>;
+    /// Hands rows in order, or against it, to `each` until it says false.
+    fn scan(
+        &self,
+        table: &'static str,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        back: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()>;
+}
+
+/// Typed reading. Every list has a limit; a long one is read in pages, each from where the last one ended.
+pub trait Read: Rows {
+    /// The value behind `key`.
+    fn get<K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        key: &K,
+    ) -> Result<Option<V>> {
+        self.fetch(table.name(), &key::encode(key))?.map(|bytes| value::decode(&bytes)).transpose()
+    }
+
+    /// Whether there is a value behind `key`.
+    fn has<K: Key, V>(&self, table: &Table<K, V>, key: &K) -> Result<bool> {
+        Ok(self.fetch(table.name(), &key::encode(key))?.is_some())
+    }
+
+    /// At most `limit` rows of a range, in order.
+    fn range<K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        range: impl RangeBounds<K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        between(self, table, range, limit, false)
+    }
+
+    /// At most `limit` rows of a range, from its end.
+    fn range_back<K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        range: impl RangeBounds<K>,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        between(self, table, range, limit, true)
+    }
+
+    /// At most `limit` rows whose keys begin with the parts of `prefix`, in order. `()` begins every key.
+    fn prefix<P: Key, K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        prefix: &P,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        let (low, high) = prefix_bounds(prefix);
+        rows(self, table, (Bound::Included(&low), bound(&high)), limit, false)
+    }
+
+    /// The same from the end.
+    fn prefix_back<P: Key, K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        prefix: &P,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        let (low, high) = prefix_bounds(prefix);
+        rows(self, table, (Bound::Included(&low), bound(&high)), limit, true)
+    }
+
+    /// At most `limit` rows behind `after` whose keys begin with `prefix`, in order: the next page.
+    fn prefix_after<P: Key, K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        prefix: &P,
+        after: &K,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        let ((low, high), after) = (prefix_bounds(prefix), key::encode(after));
+        let begin = if after < low { Bound::Included(&low[..]) } else { Bound::Excluded(&after[..]) };
+        rows(self, table, (begin, bound(&high)), limit, false)
+    }
+
+    /// At most `limit` rows before `before` whose keys begin with `prefix`, from the end: the next page back.
+    fn prefix_before<P: Key, K: Key, V: DeserializeOwned + Serialize>(
+        &self,
+        table: &Table<K, V>,
+        prefix: &P,
+        before: &K,
+        limit: usize,
+    ) -> Result<Vec<(K, V)>> {
+        let ((low, high), before) = (prefix_bounds(prefix), key::encode(before));
+        let end = match &high {
+            Some(high) if *high < before => Bound::Excluded(&high[..]),
+            _ => Bound::Excluded(&before[..]),
+        };
+        rows(self, table, (Bound::Included(&low), end), limit, true)
+    }
+
+    /// How many rows have keys that begin with `prefix`. It reads them all.
+    fn count<P: Key, K, V>(&self, table: &Table<K, V>, prefix: &P) -> Result<usize> {
+        let (low, high) = prefix_bounds(prefix);
+        let mut count = 0;
+        self.scan(table.name(), (Bound::Included(&low), bound(&high)), false, &mut |_, _| {
+            count += 1;
+            Ok(true)
+        })?;
+        Ok(count)
+    }
+}
+
+impl<R: Rows + ?Sized> Read for R {}
+
+/// The state at one instant, for one operation.
+pub struct Snapshot(View);
+
+impl Snapshot {
+    pub(super) fn new(view: View) -> Snapshot {
+        Snapshot(view)
+    }
+
+    /// The newest change that it shows.
+    pub fn number(&self) -> Result<u64> {
+        self.0.last()
+    }
+}
+
+impl Rows for Snapshot {
+    fn fetch(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>> {
+        self.0.get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: &'static str,
+        bounds: Bounds<'_>,
+        back: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        if layer::is_empty(bounds) { Ok(()) } else { self.0.scan(table, bounds, back, each) }
+    }
+}
+
+fn between<K: Key, V: DeserializeOwned>(
+    from: &(impl Rows + ?Sized),
+    table: &Table<K, V>,
+    range: impl RangeBounds<K>,
+    limit: usize,
+    back: bool,
+) -> Result<Vec<(K, V)>> {
+    let low = range.start_bound().map(key::encode);
+    let high = range.end_bound().map(key::encode);
+    rows(from, table, (low.as_ref().map(|key| &key[..]), high.as_ref().map(|key| &key[..])), limit, back)
+}
+
+fn rows<K: Key, V: DeserializeOwned>(
+    from: &(impl Rows + ?Sized),
+    table: &Table<K, V>,
+    bounds: Bounds<'_>,
+    limit: usize,
+    back: bool,
+) -> Result<Vec<(K, V)>> {
+    let mut rows = Vec::new();
+    if limit == 0 {
+        return Ok(rows);
+    }
+    from.scan(table.name(), bounds, back, &mut |key, value| {
+        rows.push((key::decode(key)?, value::decode(value)?));
+        Ok(rows.len() < limit)
+    })?;
+    Ok(rows)
+}
+
+fn prefix_bounds(prefix: &impl Key) -> (Vec<u8>, Option<Vec<u8>>) {
+    let low = key::encode(prefix);
+    let high = key::after_prefix(&low);
+    (low, high)
+}
+
+fn bound(high: &Option<Vec<u8>>) -> Bound<&[u8]> {
+    high.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
+}

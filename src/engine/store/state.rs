@@ -1,0 +1,197 @@
+//! redb: the tables as they follow from the journal. Nothing outside this file speaks of it.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use bytes::Bytes;
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition, TableError,
+    TableHandle,
+};
+
+use super::layer::{Bounds, Layer, Source};
+use crate::base::{Error, Result};
+
+/// The form of the file that this program writes.
+const FORMAT: u64 = 1;
+
+/// What the file knows of itself: `format`, and `last`, the newest change in it.
+const MARKS: TableDefinition<'static, &str, u64> = TableDefinition::new("_marks");
+
+type Raw = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+fn definition(table: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(table)
+}
+
+/// The database behind the journal.
+pub(super) struct State {
+    database: Database,
+}
+
+impl State {
+    /// Opens or begins the file. A damaged one is an error, though redb may panic over it.
+    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<State> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| Error::unavailable(format!("cannot open `{}`: {e}", path.display())).because(e))?;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = redb::Builder::new().set_cache_size(cache_bytes).create_file(file)?;
+            let state = State { database };
+            let format = state.view()?.mark("format")?;
+            Ok::<_, Error>((state, format))
+        }));
+        let damaged = || {
+            Error::unavailable(format!("the store is damaged: `{}` cannot be read", path.display()))
+                .hint("move the file aside to rebuild it from the journal, or restore from a backup")
+        };
+        let (state, format) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(e)) => return Err(damaged().because(e.to_string())),
+            Err(_) => return Err(damaged()),
+        };
+        match format {
+            None => state.commit(Durability::Immediate, |tx| {
+                tx.open_table(MARKS)?.insert("format", FORMAT)?;
+                Ok(())
+            })?,
+            Some(format) if format > FORMAT => {
+                return Err(Error::conflict(format!(
+                    "`{}` has format {format}, this program reads up to {FORMAT}",
+                    path.display()
+                ))
+                .hint("run the newer program that wrote it"));
+            }
+            Some(_) => {}
+        }
+        Ok(state)
+    }
+
+    /// A view of the tables as they are now.
+    pub(super) fn view(&self) -> Result<View> {
+        Ok(View(self.database.begin_read()?))
+    }
+
+    /// Applies layers, oldest first, in one commit that is visible but not durable. `last` is the newest change.
+    pub(super) fn apply<'a>(&self, layers: impl Iterator<Item = &'a Layer>, last: u64) -> Result<()> {
+        // Sorted and each key once: what costs is the insert at a random place.
+        let mut merged: BTreeMap<&str, BTreeMap<&Bytes, &Option<Bytes>>> = BTreeMap::new();
+        for layer in layers {
+            for (table, rows) in layer {
+                merged.entry(table).or_default().extend(rows);
+            }
+        }
+        self.commit(Durability::None, |tx| {
+            for (table, rows) in merged {
+                let mut table = tx.open_table(definition(table))?;
+                for (key, value) in rows {
+                    match value {
+                        Some(value) => drop(table.insert(&key[..], &value[..])?),
+                        None => drop(table.remove(&key[..])?),
+                    }
+                }
+            }
+            tx.open_table(MARKS)?.insert("last", last)?;
+            Ok(())
+        })
+    }
+
+    /// Makes everything that was applied durable, so that opening after a crash is quick.
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        self.commit(Durability::Immediate, |_| Ok(()))
+    }
+
+    fn commit(
+        &self,
+        durability: Durability,
+        f: impl FnOnce(&redb::WriteTransaction) -> Result<()>,
+    ) -> Result<()> {
+        let mut tx = self.database.begin_write()?;
+        tx.set_durability(durability)?;
+        tx.set_quick_repair(matches!(durability, Durability::Immediate));
+        f(&tx)?;
+        Ok(tx.commit()?)
+    }
+}
+
+/// The tables at one instant. While it lives, redb reuses no space.
+pub(super) struct View(ReadTransaction);
+
+impl View {
+    /// The newest change in this view.
+    pub(super) fn last(&self) -> Result<u64> {
+        Ok(self.mark("last")?.unwrap_or(0))
+    }
+
+    pub(super) fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>> {
+        let Some(table) = self.table(table)? else { return Ok(None) };
+        Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value())))
+    }
+
+    /// Hands the rows within the bounds to `each` until it says false.
+    pub(super) fn scan(
+        &self,
+        table: &str,
+        bounds: Bounds<'_>,
+        back: bool,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let Some(table) = self.table(table)? else { return Ok(()) };
+        let mut rows = table.range::<&[u8]>(bounds)?;
+        while let Some(row) = if back { rows.next_back() } else { rows.next() } {
+            let (key, value) = row?;
+            if !each(key.value(), value.value())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows within the bounds, to be merged with layers over them.
+    pub(super) fn source<'a>(
+        &self,
+        table: &str,
+        bounds: Bounds<'a>,
+        back: bool,
+    ) -> Result<Option<Source<'a>>> {
+        let Some(table) = self.table(table)? else { return Ok(None) };
+        let mut rows = table.range::<&[u8]>(bounds)?;
+        Ok(Some(Box::new(std::iter::from_fn(move || {
+            let row = if back { rows.next_back() } else { rows.next() };
+            row.map(|row| {
+                let (key, value) = row?;
+                Ok((Bytes::copy_from_slice(key.value()), Some(Bytes::copy_from_slice(value.value()))))
+            })
+        }))))
+    }
+
+    /// The names of all tables but the store's own marks.
+    pub(super) fn tables(&self) -> Result<Vec<String>> {
+        let names = self.0.list_tables()?.map(|table| table.name().to_owned());
+        Ok(names.filter(|name| name != MARKS.name()).collect())
+    }
+
+    fn table(&self, name: &str) -> Result<Option<Raw>> {
+        match self.0.open_table(definition(name)) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn mark(&self, name: &str) -> Result<Option<u64>> {
+        match self.0.open_table(MARKS) {
+            Ok(marks) => Ok(marks.get(name)?.map(|value| value.value())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
