@@ -209,5 +209,5 @@ fn a_slow_doorkeeper_is_asked_by_few_and_waited_for_by_all() {
 #[test]
 fn a_session_stays_small() {
     // 1,000 idle agents took 7.9 KiB each; this is the part that grows unseen.
-    assert!(size_of::<super::super::session::Session>() <= 1_024);
+    assert!(size_of::<session::Session>() <= 1_024);
 }
