@@ -397,7 +397,7 @@ fn every_source_file_keeps_the_law() {
         let relative = file.strip_prefix(&source).unwrap();
         let module = module_of(relative);
         let text = fs::read_to_string(file).unwrap();
-        if module.is_empty() || module.last().is_some_and(|m| m == "tests") {
+        if module.is_empty() || module.iter().any(|part| part == "tests") {
             continue;
         }
         out.extend(breaches(&module, &text, &all).iter().map(|b| format!("src/{}: {b}", relative.display())));

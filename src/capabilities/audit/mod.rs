@@ -9,6 +9,8 @@ mod model;
 mod ops;
 mod pages;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use model::Entry;
 pub use ops::{AuditAsked, list};

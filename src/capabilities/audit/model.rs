@@ -151,7 +151,9 @@ mod tests {
         let text = presentable(&json!({
             "name": "web-1", "password": "x1", "old": { "api_token": "x2" }, "list": [{ "Secret": "x3" }]
         }));
-        assert!(text.contains("web-1") && !text.contains("x1") && !text.contains("x2") && !text.contains("x3"));
+        assert!(
+            text.contains("web-1") && !text.contains("x1") && !text.contains("x2") && !text.contains("x3")
+        );
         assert!(presentable(&json!({ "a": "y".repeat(5_000) })).contains("left_out"));
     }
 

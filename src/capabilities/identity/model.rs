@@ -129,9 +129,8 @@ pub(super) fn login_name(text: &str) -> Result<String> {
         && login.len() <= LOGIN_CHARACTERS_MAX
         && login.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-@".contains(&b));
     if !sound {
-        return Err(Error::invalid("the login name is not valid").hint(format!(
-            "use a-z, 0-9, `.`, `_`, `-`, `@`, at most {LOGIN_CHARACTERS_MAX} characters"
-        )));
+        return Err(Error::invalid("the login name is not valid")
+            .hint(format!("use a-z, 0-9, `.`, `_`, `-`, `@`, at most {LOGIN_CHARACTERS_MAX} characters")));
     }
     Ok(login)
 }

@@ -58,7 +58,8 @@ pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
     let password = match &input.password {
         Some(password) => {
             check_password(password.expose(), &login)?;
-            let hash = memory::of(ctx.site).hashing(|| hash_password(password.expose(), &ctx.site.clock))??;
+            let hash =
+                memory::of(ctx.site).hashing(|| hash_password(password.expose(), &ctx.site.clock))??;
             Some(hash)
         }
         None => None,
@@ -161,8 +162,7 @@ fn alter(
 ) -> Result<UserView> {
     permit.write(|change| {
         let all = store::users(&*change.tx, ctx.tenant)?;
-        let before =
-            all.iter().find(|user| user.id == id).ok_or_else(|| Error::not_found("user", id))?;
+        let before = all.iter().find(|user| user.id == id).ok_or_else(|| Error::not_found("user", id))?;
         let mut after = before.clone();
         let detail = f(&mut after)?;
         if after == *before {
@@ -210,8 +210,7 @@ pub(super) fn password(ctx: &Ctx<'_>, input: PasswordChanged) -> Result<Nothing>
     let user = ctx.read()?.get(&USERS, &(ctx.tenant, id))?.ok_or_else(|| Error::not_found("user", id))?;
     check_password(input.new.expose(), &user.login)?;
     door::check_own_password(ctx, &user, |kept| verify_password(input.old.expose(), kept))?;
-    let hash =
-        memory::of(ctx.site).hashing(|| hash_password(input.new.expose(), &ctx.site.clock))??;
+    let hash = memory::of(ctx.site).hashing(|| hash_password(input.new.expose(), &ctx.site.clock))??;
     raised.require("identity.password")?.write(|change| {
         let now = change
             .tx

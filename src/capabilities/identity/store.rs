@@ -74,11 +74,7 @@ pub(super) fn by_login(read: &impl Read, tenant: TenantId, login: &str) -> Resul
 }
 
 /// The sessions of one person with their digests, oldest first.
-pub(super) fn sessions(
-    read: &impl Read,
-    tenant: TenantId,
-    user: UserId,
-) -> Result<Vec<(Digest, Session)>> {
+pub(super) fn sessions(read: &impl Read, tenant: TenantId, user: UserId) -> Result<Vec<(Digest, Session)>> {
     let mut sessions = Vec::new();
     let most = 2 * crate::base::limits::SESSIONS_PER_USER_MAX;
     for (_, digest) in read.prefix(&SESSIONS_BY_USER, &(tenant, user), most)? {

@@ -5,6 +5,8 @@
 mod ops;
 mod pages;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use ops::{SettingsChanged, SettingsView};
 

@@ -233,9 +233,8 @@ pub(super) fn remove_links(ctx: &Ctx<'_>, change: &mut Change<'_>, user: UserId)
 
 /// What a link is good for and for whom, without using it.
 pub(super) fn look_at_link(ctx: &Ctx<'_>, text: &str) -> Result<(Link, User)> {
-    let dead = || {
-        Error::not_found("link", "token").hint("it works once and for a short time; ask for a new one")
-    };
+    let dead =
+        || Error::not_found("link", "token").hint("it works once and for a short time; ask for a new one");
     if !well_formed(text) {
         return Err(dead());
     }
