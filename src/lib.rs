@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod base;
+pub mod capabilities;
 pub mod engine;
 pub mod kit;
 pub mod server;
