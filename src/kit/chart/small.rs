@@ -123,8 +123,8 @@ pub struct Cell {
 /// How many cells stand in a column, and how large they are, for a fleet of this size.
 pub fn cell_rows(total: usize) -> (usize, f64) {
     match total {
-        0..=40 => (4, 26.0),
-        41..=150 => (7, 18.0),
+        0..=40 => (6, 28.0),
+        41..=150 => (9, 24.0),
         _ => (14, 14.0),
     }
 }
