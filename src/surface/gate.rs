@@ -1,7 +1,7 @@
 //! The broker's questions, put to the capability that knows agents.
 //!
-//! Comings and goings are noted in the presence at once, on the broker's thread; what the capability makes of them may
-//! wait for the disk, so that it runs on a thread of its own, in their order.
+//! Comings and goings are noted in the presence at once, on the broker's thread; what the capability makes of a doubled
+//! identity may wait for the disk, so that it runs on a thread of its own.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak, mpsc};
@@ -15,29 +15,22 @@ use crate::kit::Site;
 pub struct Gate {
     /// Who this is.
     pub admit: fn(&Site, &Credentials<'_>) -> Result<Admission, Refusal>,
-    /// A session begins.
-    pub arrived: fn(&Site, &Arrival),
-    /// A session has ended.
-    pub left: fn(&Site, &Departure),
     /// One identity from two addresses: the first connection, then the second.
     pub duplicate: fn(&Site, TenantId, AgentId, SocketAddr, SocketAddr),
 }
 
-enum News {
-    Arrived(Arrival),
-    Left(Departure),
-    Duplicate(TenantId, AgentId, SocketAddr, SocketAddr),
-}
+/// One identity from two addresses.
+struct Duplicate(TenantId, AgentId, SocketAddr, SocketAddr);
 
 /// The doorkeeper that the broker is given. It does not keep the site alive: the site keeps the broker.
 pub struct Door {
     site: Weak<Site>,
     gate: Gate,
-    news: mpsc::Sender<News>,
+    news: mpsc::Sender<Duplicate>,
 }
 
 impl Door {
-    /// Starts the thread for comings and goings; it ends with the door.
+    /// Starts the thread for doubled identities; it ends with the door.
     pub fn start(site: &Arc<Site>, gate: Gate) -> Result<Arc<Door>> {
         let (news, receiver) = mpsc::channel();
         let site = Arc::downgrade(site);
@@ -45,19 +38,13 @@ impl Door {
         std::thread::Builder::new()
             .name("gate-news".into())
             .spawn(move || {
-                for news in receiver {
+                for Duplicate(tenant, agent, old, new) in receiver {
                     let Some(site) = site.upgrade() else { return };
                     let span = tracing::info_span!("gate");
-                    let tell = || match &news {
-                        News::Arrived(arrival) => (gate.arrived)(&site, arrival),
-                        News::Left(departure) => (gate.left)(&site, departure),
-                        News::Duplicate(tenant, agent, old, new) => {
-                            (gate.duplicate)(&site, *tenant, *agent, *old, *new);
-                        }
-                    };
+                    let tell = || (gate.duplicate)(&site, tenant, agent, old, new);
                     let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| span.in_scope(tell)));
                     if told.is_err() {
-                        tracing::error!("what to do about a session of an agent panicked");
+                        tracing::error!("what to do about a doubled identity panicked");
                     }
                 }
             })
@@ -65,10 +52,6 @@ impl Door {
         Ok(door)
     }
 
-    fn tell(&self, news: News) {
-        // The thread ends only with the door or the site.
-        let _ = self.news.send(news);
-    }
 }
 
 impl Doorkeeper for Door {
@@ -87,7 +70,6 @@ impl Doorkeeper for Door {
             });
             site.presence.heard(arrival.agent);
         }
-        self.tell(News::Arrived(arrival.clone()));
     }
 
     fn left(&self, departure: &Departure) {
@@ -99,11 +81,11 @@ impl Doorkeeper for Door {
                 }
             });
         }
-        self.tell(News::Left(departure.clone()));
     }
 
     fn duplicate(&self, tenant: TenantId, agent: AgentId, old: SocketAddr, new: SocketAddr) {
-        self.tell(News::Duplicate(tenant, agent, old, new));
+        // The thread ends only with the door or the site.
+        let _ = self.news.send(Duplicate(tenant, agent, old, new));
     }
 
     fn refused(&self, peer: SocketAddr, client_id: &str, why: &str) {
