@@ -71,6 +71,10 @@ impl Capability for Things {
             let _ = (input.id, input.inner);
             Err::<Nothing, _>(Error::conflict(format!("thing `{}` is in use", input.name)).hint("stop it"))
         });
+        ops.post("things.mine", "/things/mine", "Changes one's own.", |_, _: Nothing| {
+            Ok(tree("mine".into()))
+        });
+        ops.own();
         ops.post("things.break", "/things/break", "Breaks.", |_, _: Nothing| -> Result<Nothing> {
             panic!("broken on purpose")
         });
@@ -225,6 +229,31 @@ fn collect(value: &Value, into: &mut Vec<String>) {
 }
 
 #[test]
+fn the_products_own_document_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path());
+    let traffic = Traffic::new(site.clock.clone());
+    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic).unwrap();
+    let document = surface.openapi();
+    let mut references = Vec::new();
+    collect(document, &mut references);
+    for reference in &references {
+        let place = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} is not local"));
+        assert!(document.pointer(place).is_some(), "{reference} leads nowhere");
+    }
+    for op in &surface.ops.0 {
+        for name in openapi::parameters(op.path) {
+            assert!(
+                op.input["properties"].get(name).is_some(),
+                "{}: `{name}` is no field of its input",
+                op.name
+            );
+        }
+        assert!(op.doc.ends_with('.'), "{}: the document string is a sentence", op.name);
+    }
+}
+
+#[test]
 fn operations_answer_who_may() {
     let rig = rig();
     let list = "/api/v1/things?limit=3&filter=4";
@@ -236,6 +265,8 @@ fn operations_answer_who_may() {
         (as_person(HttpMethod::GET, list, "viewer"), 200),
         (as_person(HttpMethod::GET, list, "owner").insert_header((header::AUTHORIZATION, "Bearer x")), 401),
         (as_program(HttpMethod::POST, "/api/v1/things/1", "viewer"), 403),
+        (as_program(HttpMethod::POST, "/api/v1/things/mine", "viewer"), 200),
+        (call(HttpMethod::POST, "/api/v1/things/mine"), 401),
         (as_program(HttpMethod::GET, "/api/v1/nothing", "viewer"), 404),
         (as_program(HttpMethod::PUT, "/api/v1/things", "owner"), 405),
         (as_program(HttpMethod::GET, "/api/v1/things?fliter=1", "owner"), 422),
