@@ -3,6 +3,9 @@
 
 pub mod agent;
 pub mod base;
+pub mod capabilities;
 pub mod engine;
+pub mod kit;
 pub mod server;
+pub mod surface;
 pub mod wire;

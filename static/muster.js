@@ -57,6 +57,8 @@
   // ---- rows ---------------------------------------------------------------------------------------------------
   const rows = () => all("[data-rows] > *").filter((row) => row.offsetParent);
   const cursor = () => $("[data-rows] > .cursor");
+  let place = -1;
+  const keep = () => { if (place >= 0 && !cursor()) rows()[place]?.classList.add("cursor"); };
   const move = (step) => {
     const list = rows();
     if (!list.length) return;
@@ -64,6 +66,7 @@
     const next = list[Math.min(list.length - 1, Math.max(0, list.indexOf(old) + step))];
     old?.classList.remove("cursor");
     next.classList.add("cursor");
+    place = list.indexOf(next);
     next.scrollIntoView({ block: "nearest" });
   };
   const count = () => all("[data-selection]").forEach((area) => {
@@ -81,15 +84,12 @@
   document.addEventListener("click", async (event) => {
     const at = (selector) => event.target.closest?.(selector);
     if (at("[data-open=palette]")) { event.preventDefault(); openPalette(); return; }
-    const opener = at("[data-dialog]");
-    if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); return; }
     if (at("[data-dismiss]")) { at(".toast, .banner")?.remove(); return; }
     if (event.target.matches?.("dialog")) { event.target.close(); return; }
-    if (at("[data-close]")) { event.preventDefault(); at("dialog")?.close(); return; }
     if (at("[data-clear]")) { all("[data-pick]").forEach((b) => { b.checked = false; }); count(); return; }
-    const copy = at("[data-copy]");
+    const copy = at("[data-copy], [data-copy-from]");
     if (copy) {
-      const text = copy.dataset.copy || copy.parentElement.querySelector("[data-copied]")?.textContent || "";
+      const text = copy.dataset.copy || copy.parentElement.querySelector("[data-copied]")?.textContent || document.getElementById(copy.dataset.copyFrom)?.textContent || "";
       try { await navigator.clipboard.writeText(text.trim()); toast("Copied"); } catch { toast("The browser does not allow copying; mark the text"); }
     }
     all("details.more[open]").forEach((d) => { if (!d.contains(event.target)) d.open = false; });
@@ -97,7 +97,6 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-pick-all]")) all("[data-pick]", event.target.closest("[data-selection]")).forEach((b) => { b.checked = event.target.checked; });
     if (event.target.matches("[data-pick], [data-pick-all]")) count();
-    if (event.target.matches("[data-submit]")) event.target.form?.requestSubmit();
   });
   let typing;
   document.addEventListener("input", (event) => {
@@ -172,7 +171,7 @@
     const message = event.detail?.message;
     if (message?.event === "beat" && Number(message.data)) skew = Date.now() - Number(message.data);
   });
-  document.addEventListener("htmx:after:swap", count);
+  document.addEventListener("htmx:after:swap", () => { count(); keep(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) heard = Date.now(); });
   let tried = Date.now();
   setInterval(() => {

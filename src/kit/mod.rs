@@ -16,12 +16,18 @@ mod page;
 mod presence;
 mod settings;
 mod site;
+mod view;
 
 pub use actor::{Actor, Role};
-pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, Uplinks};
+pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
-pub use op::{ById, Method, Nothing, Op, Ops};
-pub use page::{Access, Cookie, Flash, Live, NavItem, Page, PageRequest, Pages, Reply, Shell, html};
+pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
+pub use page::{
+    Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
+};
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, Site};
+#[cfg(test)]
+pub(crate) use view::proof;
+pub use view::{Markup, part, query, told};

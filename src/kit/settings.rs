@@ -84,7 +84,7 @@ impl Settings {
         format!(
             "https://{}:{}",
             self.hosts.first().map(String::as_str).unwrap_or("localhost"),
-            self.https_port
+            self.https_port()
         )
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{State, store};
 use crate::base::{AgentId, TenantId};
-use crate::engine::broker::{Admission, Arrival, Credentials, Departure, Refusal};
+use crate::engine::broker::{Admission, Credentials, Refusal};
 use crate::engine::{crypto, store::Read};
 use crate::kit::{Ctx, Site};
 
@@ -53,25 +53,6 @@ fn active(site: &Site, agent: AgentId, proof: impl FnOnce(Option<&[u8]>) -> bool
         State::Active { .. } => Ok(Admission::Agent { tenant: site.tenant, agent }),
         _ => Err(Refusal::NotAuthorized),
     }
-}
-
-/// A session began.
-pub fn arrived(site: &Site, arrival: &Arrival) {
-    site.presence.update(arrival.agent, |seen| {
-        seen.session = Some(arrival.session);
-        seen.address = Some(arrival.peer.ip());
-        seen.boot.clear();
-    });
-    site.presence.heard(arrival.agent);
-}
-
-/// A session ended.
-pub fn left(site: &Site, departure: &Departure) {
-    site.presence.update(departure.agent, |seen| {
-        if seen.session == Some(departure.session) {
-            seen.session = None;
-        }
-    });
 }
 
 /// A second connection with the same identity replaced the first. From another address, while the first was alive, it

@@ -53,7 +53,6 @@ pub struct Agent {
     /// What people call it.
     pub name: Name,
     /// Where it stands.
-    #[schemars(inline)]
     pub state: State,
     /// Labels that an administrator gave; they win over the agent's own.
     #[serde(default)]

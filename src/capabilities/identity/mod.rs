@@ -14,7 +14,7 @@ mod pages;
 mod sessions;
 mod store;
 #[cfg(test)]
-pub(in crate::capabilities) mod tests;
+pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
 pub use keys::{KeyChosen, KeyMade, key_actor};
@@ -52,13 +52,16 @@ impl Capability for Identity {
             ops::reset,
         );
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
+        ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
+        ops.own();
         ops.post(
             "identity.session_revoke",
             "/identity/sessions/{id}/revoke",
             "Ends one of one's own sessions.",
             sessions::revoke,
         );
+        ops.own();
         ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
         ops.post(
             "identity.key_create",

@@ -17,7 +17,7 @@ use crate::kit::{ById, Nothing, PageRequest, Parts, Reply, Request, Site};
 const PASSWORD: &str = "correct horse battery";
 
 /// A site in a temporary folder, with nobody in it.
-pub(in crate::capabilities) fn site() -> (Site, TempDir) {
+pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
@@ -45,7 +45,7 @@ fn as_actor(site: &Site, actor: Actor) -> Ctx<'_> {
 }
 
 /// A site with its first owner, and the owner's cookie.
-pub(in crate::capabilities) fn owned() -> (Site, TempDir, String) {
+pub(crate) fn owned() -> (Site, TempDir, String) {
     let (site, folder) = site();
     let code = setup_code(&site).unwrap().unwrap();
     let input = SetUp { code: &code, name: "Inès Moreau", login: "ines", password: PASSWORD };
@@ -250,7 +250,7 @@ fn keys_open_until_they_end_and_never_give_more() {
     keys::revoke(&ctx, ById { id: made.key.id }).unwrap();
     assert!(key_actor(&site, &made.text, "10.0.0.9").unwrap().is_none());
     assert!(keys::revoke(&ctx, ById { id: made.key.id }).is_err());
-    assert!(key_actor(&site, "msk_nonsense", "10.0.0.9").unwrap().is_none());
+    assert!(key_actor(&site, "mst_nonsense", "10.0.0.9").unwrap().is_none());
     assert!(keys::create(&ctx, chosen(Role::Viewer, Some(0))).is_err());
 }
 
@@ -306,7 +306,7 @@ fn every_page_renders_and_none_shows_a_password() {
     assert!(status == 409 && text.contains("is taken") && text.contains("value=\"X\""));
     let (_, text) =
         html(ask("/people/keys", true, &ctx, &[("name", "k"), ("role", "viewer"), ("days", "3")]));
-    assert!(text.contains("msk_") && text.contains("not shown again"));
+    assert!(text.contains("mst_") && text.contains("not shown again"));
     let theme = ask("/theme", true, &ctx, &[("theme", "dark"), ("next", "//evil.example")]);
     assert!(matches!(theme, Reply::Redirect(to, cookies) if to == "/" && cookies[0].value == "dark"));
 

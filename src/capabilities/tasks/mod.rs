@@ -15,6 +15,7 @@ mod store;
 mod tests;
 
 pub use model::{State, Task};
+pub use pages::{TaskRow, tone};
 
 use crate::base::Span;
 use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};

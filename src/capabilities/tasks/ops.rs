@@ -29,7 +29,6 @@ pub struct CreateTask {
     /// For which agent.
     pub agent: AgentId,
     /// What to do.
-    #[schemars(inline)]
     pub work: Work,
     /// Seconds that it may run; 60 when absent.
     #[serde(default)]
@@ -56,7 +55,6 @@ pub struct CreateMany {
     /// Which agents, as in the agent list.
     pub filter: String,
     /// What to do.
-    #[schemars(inline)]
     pub work: Work,
     /// Seconds that each may run; 60 when absent.
     #[serde(default)]

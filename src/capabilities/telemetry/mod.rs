@@ -13,6 +13,7 @@ mod store;
 
 pub use model::{EventView, LogEntry};
 pub use ops::sparkline;
+pub use pages::{EventRow, tone, word};
 pub use store::recent;
 
 use crate::base::Span;

@@ -1,0 +1,224 @@
+//! The first screen: what burns, since when, what to press.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+
+use super::views::{
+    Attention, AttentionPart, Fleet, FleetPart, Home, OverviewPage, RecentPart, SiteMap, Tile, TilesPart,
+    tone,
+};
+use crate::base::{Result, limits};
+use crate::capabilities::agents::{self, AgentView, Health, ops::Counts, ops::ListAgents};
+use crate::capabilities::tasks::{self, TaskRow};
+use crate::capabilities::telemetry::{self, EventRow};
+use crate::kit::chart::{self, Cell};
+use crate::kit::{Ctx, Markup, Nothing, PageRequest, Reply, Shell, html, part, query};
+
+/// Cells that are drawn; beyond this healthy agents are only counted.
+const CELLS_MAX: usize = 2_000;
+const ATTENTION_ROWS: usize = 6;
+const RECENT_ROWS: usize = 6;
+
+/// `/`.
+pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let counts = agents::ops::counts(ctx, Nothing {})?;
+    html(&OverviewPage {
+        shell: Shell::new(ctx, request, "Overview", "/").live("overview,fleet"),
+        home: home(ctx, counts)?,
+        fleet: fleet(ctx, counts)?,
+        first: counts.total <= 1,
+        may_enrol: ctx.actor.may("agents.invite"),
+    })
+}
+
+/// Numbers, what burns and what happened.
+pub(super) fn live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
+    let home = home(ctx, agents::ops::counts(ctx, Nothing {})?)?;
+    Ok([
+        part("tiles", &TilesPart { home: &home }.render()?),
+        part("attention", &AttentionPart { home: &home }.render()?),
+        part("recent", &RecentPart { home: &home }.render()?),
+    ]
+    .concat())
+}
+
+/// The map, which changes seldom and is the larger part.
+pub(super) fn fleet_live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
+    let fleet = fleet(ctx, agents::ops::counts(ctx, Nothing {})?)?;
+    Ok(part("fleet", &FleetPart { fleet: &fleet }.render()?))
+}
+
+/// Agents of a filter, page by page, at most `most`.
+fn gather(ctx: &Ctx<'_>, filter: &str, sort: &str, most: usize) -> Result<Vec<AgentView>> {
+    let (mut views, mut after) = (Vec::new(), None);
+    loop {
+        let limit = Some(limits::PAGE_ROWS_MAX.min(most - views.len()));
+        let page =
+            agents::ops::list(ctx, ListAgents { filter: filter.into(), sort: sort.into(), after, limit })?;
+        views.extend(page.items);
+        after = page.next;
+        if after.is_none() || views.len() >= most {
+            return Ok(views);
+        }
+    }
+}
+
+fn home(ctx: &Ctx<'_>, counts: Counts) -> Result<Home> {
+    let burning = gather(ctx, "status:critical,warning,offline", "health", ATTENTION_ROWS)?;
+    let amiss = counts.critical + counts.warning + counts.offline;
+    let attention = burning
+        .iter()
+        .map(|view| Attention {
+            id: view.agent.id.to_string(),
+            name: view.agent.name.to_string(),
+            site: view.site().to_owned(),
+            glyph: Markup::glyph(tone(view.health), view.health.word()),
+            reason: view.reason.clone(),
+            seen: Markup::ago(view.last_seen, ctx.now),
+        })
+        .collect::<Vec<_>>();
+    let events = telemetry::ops::QueryEvents { limit: Some(RECENT_ROWS), ..Default::default() };
+    let events = telemetry::ops::events(ctx, events)?.items;
+    let recent = tasks::ops::ListTasks { limit: Some(RECENT_ROWS), ..Default::default() };
+    let recent = tasks::ops::list(ctx, recent)?.items;
+    let read = ctx.read()?;
+    let row = |task: &tasks::Task| {
+        let name = agents::named(&read, ctx.tenant, task.agent).unwrap_or_else(|_| task.agent.to_string());
+        TaskRow::new(task, &name, ctx.now)
+    };
+    let open = tasks::ops::ListTasks {
+        state: "open".into(),
+        limit: Some(limits::PAGE_ROWS_MAX),
+        ..Default::default()
+    };
+    let open = tasks::ops::list(ctx, open)?;
+    Ok(Home {
+        tiles: tiles(counts, open.items.len(), open.next.is_some()),
+        more: amiss.saturating_sub(attention.len()),
+        attention,
+        events: events.iter().map(|event| EventRow::of(event, ctx.now)).collect(),
+        tasks: recent.iter().map(row).collect(),
+    })
+}
+
+/// The numbers at the top.
+fn tiles(counts: Counts, open: usize, more: bool) -> Vec<Tile> {
+    let heard = counts.healthy + counts.warning + counts.critical;
+    let plain = |href, title, number: usize, note: &str, tone| Tile {
+        href,
+        title,
+        number: number.to_string(),
+        unit: String::new(),
+        note: note.to_owned(),
+        tone,
+        drawing: Markup::default(),
+    };
+    let bar = [
+        ("ok", counts.healthy),
+        ("warn", counts.warning),
+        ("crit", counts.critical),
+        ("maint", counts.inactive),
+        ("off", counts.offline),
+    ];
+    let reporting = Tile {
+        unit: format!("/ {}", counts.total),
+        drawing: Markup(chart::segments(&bar)),
+        ..plain(
+            "/agents",
+            "Agents reporting",
+            heard,
+            if heard == counts.total { "all of them" } else { "of those enrolled" },
+            "",
+        )
+    };
+    let (critical, warning) = (counts.critical, counts.warning);
+    let mut tasks = plain(
+        "/tasks?state=open",
+        "Open tasks",
+        open,
+        if open == 0 { "nothing waits" } else { "waiting or running" },
+        "",
+    );
+    if more {
+        tasks.unit = "or more".into();
+    }
+    vec![
+        reporting,
+        plain(
+            "/agents?filter=status%3Acritical",
+            "Critical",
+            critical,
+            if critical == 0 { "none" } else { "act now" },
+            if critical == 0 { "" } else { "bad" },
+        ),
+        plain(
+            "/agents?filter=status%3Awarning",
+            "Warning",
+            warning,
+            if warning == 0 { "none" } else { "look today" },
+            "",
+        ),
+        plain(
+            "/agents?filter=status%3Aoffline",
+            "Offline",
+            counts.offline,
+            if counts.offline == 0 { "none" } else { "not heard for a minute" },
+            "",
+        ),
+        tasks,
+    ]
+}
+
+fn fleet(ctx: &Ctx<'_>, counts: Counts) -> Result<Fleet> {
+    let views = gather(ctx, "", "health", CELLS_MAX)?;
+    let hidden = counts.total.saturating_sub(views.len());
+    let mut sites: BTreeMap<String, Vec<&AgentView>> = BTreeMap::new();
+    for view in &views {
+        sites.entry(view.site().to_owned()).or_default().push(view);
+    }
+    let size = chart::cell_rows(views.len());
+    let map = |(name, mut views): (String, Vec<&AgentView>)| {
+        views.sort_by(|a, b| a.agent.name.as_str().cmp(b.agent.name.as_str()));
+        let cells: Vec<Cell> = views
+            .iter()
+            .map(|view| Cell {
+                href: format!("/agents/{}", view.agent.id),
+                title: match view.reason.as_str() {
+                    "" => format!("{}: {}", view.agent.name, view.health.word()),
+                    reason => format!("{}: {}, {reason}", view.agent.name, view.health.word()),
+                },
+                tone: tone(view.health),
+            })
+            .collect();
+        let title = if name.is_empty() { "No site".to_owned() } else { name.clone() };
+        let silent = |v: &&&AgentView| matches!(v.health, Health::Offline | Health::Inactive);
+        let heard = views.len() - views.iter().filter(silent).count();
+        SiteMap {
+            href: if name.is_empty() {
+                "/agents".to_owned()
+            } else {
+                format!("/agents?{}", query(&[("filter", &format!("site:\"{name}\""))]))
+            },
+            map: Markup(chart::health_map(
+                &format!("{title}: {} agents, {heard} heard", views.len()),
+                &cells,
+                size,
+            )),
+            name: title,
+            heard,
+            total: views.len(),
+        }
+    };
+    Ok(Fleet {
+        sites: sites.into_iter().map(map).collect(),
+        legend: vec![
+            ("ok", counts.healthy, "healthy"),
+            ("warn", counts.warning, "warning"),
+            ("crit", counts.critical, "critical"),
+            ("off", counts.offline, "offline"),
+            ("maint", counts.inactive, "inactive"),
+        ],
+        hidden,
+    })
+}

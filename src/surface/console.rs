@@ -1,0 +1,235 @@
+//! Every page of the console: who may open it, what its forms must prove, and how its answer leaves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_web::cookie::time::Duration as CookieDuration;
+use actix_web::cookie::{Cookie as HttpCookie, SameSite};
+use actix_web::http::{Method as HttpMethod, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::caller::Caller;
+use super::{Surface, errors, form, reference, specificity};
+use crate::base::{Error, Kind, Result};
+use crate::engine::http::{Refusal, body, log};
+use crate::kit::{Access, Actor, Cookie, PageRequest, Reply};
+
+/// What a route runs.
+#[derive(Clone, Copy)]
+enum Target {
+    /// A page of a capability, by its place in the list.
+    Page(usize),
+    /// The reference of the API.
+    Reference,
+}
+
+pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
+    let mut paths: BTreeMap<(Vec<bool>, &'static str), Vec<(bool, Target)>> = BTreeMap::new();
+    for (index, page) in surface.pages.pages.iter().enumerate() {
+        paths.entry((specificity(page.path), page.path)).or_default().push((page.form, Target::Page(index)));
+    }
+    paths
+        .entry((specificity(reference::PATH), reference::PATH))
+        .or_default()
+        .push((false, Target::Reference));
+    for ((_, path), targets) in paths {
+        let mut resource = web::resource(path);
+        for (form, target) in targets {
+            let methods = if form { vec![HttpMethod::POST] } else { vec![HttpMethod::GET, HttpMethod::HEAD] };
+            for method in methods {
+                resource = resource.route(web::method(method).to(
+                    move |surface: web::Data<Surface>, request: HttpRequest, payload: web::Payload| {
+                        open(surface.into_inner(), target, request, payload)
+                    },
+                ));
+            }
+        }
+        app.service(resource.default_service(web::to(|request: HttpRequest| async move {
+            errors::either(&request, &errors::no_method(&request))
+        })));
+    }
+    app.default_service(web::to(|request: HttpRequest| async move {
+        errors::either(&request, &errors::no_route(request.path()))
+    }));
+}
+
+/// What became of a request for a page.
+enum Outcome {
+    Reply(Reply),
+    /// Nobody is signed in: go there first.
+    Elsewhere(String),
+}
+
+async fn open(
+    surface: Arc<Surface>,
+    target: Target,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let caller = Caller::of(&request);
+    let posted = request.method() == HttpMethod::POST;
+    let asked = match ask(&request, posted, payload).await {
+        Ok(asked) => asked,
+        Err(refusal) => return errors::page(&caller, &refusal),
+    };
+    let htmx = asked.htmx;
+    let call = {
+        let (surface, caller) = (surface.clone(), caller.clone());
+        move || run(&surface, target, &caller, posted, &asked)
+    };
+    match web::block(call).await.unwrap_or_else(|_| Err(errors::panicked())) {
+        Ok(Outcome::Reply(reply)) => leave(reply),
+        Ok(Outcome::Elsewhere(to)) if htmx => {
+            // A redirect would put the sign-in page into the middle of this one.
+            HttpResponse::Ok().insert_header(("hx-redirect", to)).finish()
+        }
+        Ok(Outcome::Elsewhere(to)) => see_other(&to).finish(),
+        Err(error) => failed(&request, &caller, posted, error),
+    }
+}
+
+async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Result<PageRequest, Refusal> {
+    let mut fields = BTreeMap::new();
+    if posted {
+        let body = body(payload).await?;
+        let kind =
+            request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !body.is_empty() && !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let error = Error::invalid("only forms are read here").hint("programs use /api/v1");
+            return Err(Refusal::new(415, error));
+        }
+        fields = form::fields(form::pairs(&body)?);
+    }
+    Ok(PageRequest {
+        params: form::parameters(request)?,
+        query: form::fields(form::pairs(request.query_string().as_bytes())?),
+        form: fields,
+        htmx: request.headers().contains_key("hx-request"),
+        url: request.uri().path_and_query().map(ToString::to_string).unwrap_or_else(|| "/".into()),
+    })
+}
+
+fn run(
+    surface: &Surface,
+    target: Target,
+    caller: &Caller,
+    posted: bool,
+    asked: &PageRequest,
+) -> Result<Outcome> {
+    if posted {
+        caller.same_origin()?;
+    }
+    let ctx = caller.person(surface)?;
+    let page = match target {
+        Target::Page(index) => surface.pages.pages.get(index),
+        Target::Reference => None,
+    };
+    let (path, access) = page.map_or((reference::PATH, Access::SignedIn), |p| (p.path, p.access));
+    let anonymous = matches!(ctx.actor, Actor::Anonymous);
+    if anonymous && access == Access::SignedIn {
+        return Ok(Outcome::Elsewhere(entrance(surface, posted, asked)));
+    }
+    if posted && !anonymous {
+        caller.token(&ctx, asked.field("csrf"))?;
+    }
+    let span =
+        tracing::info_span!("page", name = path, request.id = %caller.id, actor.id = %ctx.actor.text());
+    let run = || match page {
+        Some(page) => (page.run)(&ctx, asked),
+        None => reference::page(&ctx, asked, &surface.ops),
+    };
+    span.in_scope(run).map(Outcome::Reply)
+}
+
+/// Where somebody unknown begins: set-up while there is nobody at all, sign-in otherwise.
+fn entrance(surface: &Surface, posted: bool, asked: &PageRequest) -> String {
+    if (surface.doors.needs_setup)(&surface.site) {
+        return "/setup".into();
+    }
+    // A form cannot be sent again by a redirect, and a fragment is no page to come back to.
+    match posted || asked.htmx || asked.url == "/" || !form::is_local(&asked.url) {
+        true => "/login".into(),
+        false => format!("/login?next={}", form::escape(&asked.url)),
+    }
+}
+
+/// What a person can mend in the form is told on the form's page; everything else has a page of its own.
+fn failed(request: &HttpRequest, caller: &Caller, posted: bool, error: Error) -> HttpResponse {
+    let mendable = matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::TooMany);
+    if posted && mendable {
+        let referer =
+            request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
+        let message = match error.hint_text() {
+            Some(hint) => format!("{}; {hint}", error.message()),
+            None => error.message().to_owned(),
+        };
+        if let Some(to) = form::back(referer, caller.host.as_deref().unwrap_or_default(), &message) {
+            log(&error, &caller.id);
+            return see_other(&to).finish();
+        }
+    }
+    errors::page(caller, &error.into())
+}
+
+fn leave(reply: Reply) -> HttpResponse {
+    match reply {
+        Reply::Html(status, text) => {
+            HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
+                .insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"))
+                .body(text)
+        }
+        Reply::Redirect(to, cookies) => {
+            let mut answer = see_other(&to);
+            for cookie in &cookies {
+                answer.cookie(bake(cookie));
+            }
+            answer.finish()
+        }
+    }
+}
+
+/// 303, and never to another site, whatever a page was talked into.
+fn see_other(to: &str) -> actix_web::HttpResponseBuilder {
+    let to = if form::is_local(to) { to } else { "/" };
+    let mut answer = HttpResponse::SeeOther();
+    answer.insert_header((header::LOCATION, to));
+    answer
+}
+
+fn bake(cookie: &Cookie) -> HttpCookie<'static> {
+    let seconds = if cookie.value.is_empty() { 0 } else { cookie.seconds.max(0) };
+    HttpCookie::build(format!("__Host-{}", cookie.name), cookie.value.clone())
+        .path("/")
+        .secure(true)
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .max_age(CookieDuration::seconds(seconds))
+        .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_bound_to_this_host() {
+        let cookie = bake(&Cookie { name: "muster", value: "mss_x".into(), seconds: 60 }).to_string();
+        assert_eq!(cookie, "__Host-muster=mss_x; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=60");
+        assert!(
+            bake(&Cookie { name: "muster", value: String::new(), seconds: 60 })
+                .to_string()
+                .contains("Max-Age=0")
+        );
+    }
+
+    #[test]
+    fn redirects_stay_here() {
+        for (to, expected) in [("/agents", "/agents"), ("https://evil.example", "/"), ("//evil.example", "/")]
+        {
+            let answer = leave(Reply::Redirect(to.into(), Vec::new()));
+            assert_eq!(answer.status().as_u16(), 303);
+            assert_eq!(answer.headers().get(header::LOCATION).unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The outsides of the product, all derived from the capabilities: REST, OpenAPI, the console's pages, live parts, the
+//! gate's messages, the followers of the change feed. Nothing here knows what any of them mean.
+//!
+//! Who asks is found by the [`Doors`], which the identity capability gives; the gate's by [`Gate`]. So this floor names
+//! no capability and can be tested with made-up ones.
+//!
+//! Invariant: every route comes from an `Op`, a `Page` or a `Live`; the rest is named here: health, metrics, the
+//! reference and static files.
+//! Invariant: an unsafe request that a browser may have been tricked into is refused before anything runs: the origin
+//! must be our own and a signed-in person's token must be there.
+//! Invariant: whatever may wait for the disk runs on a thread for that, under one span and one request id.
+
+mod caller;
+mod console;
+mod errors;
+mod follow;
+mod form;
+mod gate;
+mod health;
+mod ingest;
+mod input;
+mod live;
+mod metrics;
+mod openapi;
+mod reference;
+mod rest;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix_web::web;
+
+use crate::base::{Error, Result, Timestamp};
+use crate::engine::http::{Traffic, assets};
+use crate::engine::jobs::{Runner, Step};
+use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
+
+pub use follow::{CURSORS, FollowStats, Following};
+pub use gate::{Door, Gate};
+pub use ingest::{Ingest, IngestStats, JoinFn};
+
+/// How the surface learns who asks.
+#[derive(Clone, Copy)]
+pub struct Doors {
+    /// The person behind the value of the session's cookie.
+    pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    /// The program behind an API key, `mst_…`, and the address that it came from.
+    pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
+    /// Whether nobody has been set up yet.
+    pub needs_setup: fn(&Site) -> bool,
+}
+
+/// Everything that HTTP shows of a site.
+pub struct Surface {
+    site: Arc<Site>,
+    doors: Doors,
+    traffic: Arc<Traffic>,
+    ops: Ops,
+    pages: Pages,
+    openapi: serde_json::Value,
+    ready: AtomicBool,
+    parts: OnceLock<Parts>,
+}
+
+/// What has numbers for `/metrics`, attached when it has started.
+pub struct Parts {
+    /// Timers.
+    pub jobs: Arc<Runner>,
+    /// Messages of agents.
+    pub ingest: Arc<IngestStats>,
+    /// Followers of the feed.
+    pub following: Arc<Following>,
+}
+
+impl Surface {
+    /// Gathers what the capabilities have. Two operations or pages with one name or route are an error here.
+    pub fn new(
+        site: Arc<Site>,
+        capabilities: &[&'static dyn Capability],
+        doors: Doors,
+        traffic: Arc<Traffic>,
+    ) -> Result<Arc<Surface>> {
+        let (mut ops, mut pages) = (Ops::default(), Pages::default());
+        for capability in capabilities {
+            capability.ops(&mut ops);
+            capability.pages(&mut pages);
+        }
+        check(&ops, &pages)?;
+        let openapi = openapi::document(&ops);
+        let (ready, parts) = (AtomicBool::new(false), OnceLock::new());
+        Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, ready, parts }))
+    }
+
+    /// Mounts every route; given to `engine::http::Server::start`.
+    pub fn configure(self: &Arc<Self>, app: &mut web::ServiceConfig) {
+        app.app_data(web::Data::from(self.clone()));
+        health::configure(app);
+        rest::configure(self, app);
+        live::configure(app);
+        assets::configure(app);
+        console::configure(self, app);
+    }
+
+    /// Whether `/readyz` may say yes; set after the start, taken back before the drain.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::SeqCst);
+    }
+
+    /// Attaches what has started since.
+    pub fn attach(&self, parts: Parts) {
+        let _ = self.parts.set(parts);
+    }
+
+    /// The OpenAPI document.
+    pub fn openapi(&self) -> &serde_json::Value {
+        &self.openapi
+    }
+}
+
+/// The navigation of all capabilities, in their order; for `kit::Parts`.
+pub fn navigation(capabilities: &[&'static dyn Capability]) -> Vec<NavItem> {
+    capabilities.iter().flat_map(|c| c.navigation()).collect()
+}
+
+/// The jobs of all capabilities as steps for the timer runner.
+pub fn jobs(
+    site: &Arc<Site>,
+    capabilities: &[&'static dyn Capability],
+) -> Vec<(&'static str, crate::base::Span, Step)> {
+    let mut jobs = Jobs::default();
+    capabilities.iter().for_each(|c| c.jobs(&mut jobs));
+    let step = |job: crate::kit::Job| {
+        let site = site.clone();
+        let run: Step = Box::new(move || {
+            let span = tracing::info_span!("job", name = job.name);
+            span.in_scope(|| (job.run)(&Ctx::system(&site, job.name)))
+        });
+        (job.name, job.every, run)
+    };
+    jobs.0.into_iter().map(step).collect()
+}
+
+/// The handlers of all capabilities for messages of agents.
+pub fn uplinks(capabilities: &[&'static dyn Capability]) -> Uplinks {
+    let mut uplinks = Uplinks::default();
+    capabilities.iter().for_each(|c| c.uplinks(&mut uplinks));
+    uplinks
+}
+
+/// The followers of all capabilities.
+pub fn followers(capabilities: &[&'static dyn Capability]) -> Followers {
+    let mut followers = Followers::default();
+    capabilities.iter().for_each(|c| c.followers(&mut followers));
+    followers
+}
+
+fn check(ops: &Ops, pages: &Pages) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    let mut once = |what: String| match seen.insert(what.clone()) {
+        true => Ok(()),
+        false => Err(Error::internal(format!("{what} is declared twice"))),
+    };
+    for op in &ops.0 {
+        once(format!("operation `{}`", op.name))?;
+        once(format!("route `{:?} {}`", op.method, op.path))?;
+    }
+    for page in &pages.pages {
+        once(format!("page `{}{}`", if page.form { "POST " } else { "GET " }, page.path))?;
+    }
+    pages.live.iter().try_for_each(|live| once(format!("live topic `{}`", live.topic)))
+}
+
+/// Literal parts before `{parameters}`, so that `/agents/export` is found before `/agents/{id}`.
+fn specificity(path: &str) -> Vec<bool> {
+    path.split('/').map(|part| part.starts_with('{')).collect()
+}

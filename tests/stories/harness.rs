@@ -1,0 +1,254 @@
+//! A whole server in this process, on free ports, in a folder that goes away, and what a person or program needs to
+//! talk to it. Dropping it asserts that the followers have caught up and that no `error!` was logged.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster::base::{Labels, Span, UserId};
+use muster::engine::clock::Clock;
+use muster::engine::trace;
+use muster::kit::{Actor, Ctx, Request, Role};
+use muster::server::config::Config;
+use muster::server::{Options, Server};
+use serde_json::{Value, json};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+pub const PASSWORD: &str = "correct horse battery staple";
+
+pub struct Muster {
+    pub server: Option<Server>,
+    pub folder: PathBuf,
+    errors: u64,
+    _keep: Option<tempfile::TempDir>,
+}
+
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.site.name = "Plant 03".into();
+    config.http.address = "127.0.0.1:0".parse().unwrap();
+    config.mqtt.address = "127.0.0.1:0".parse().unwrap();
+    config
+}
+
+impl Muster {
+    pub fn start() -> Muster {
+        let folder = tempfile::tempdir().unwrap();
+        let mut muster = Muster::open(folder.path().join("data"), config());
+        muster._keep = Some(folder);
+        muster
+    }
+
+    pub fn open(folder: PathBuf, config: Config) -> Muster {
+        trace::start("error", trace::Form::Json).unwrap();
+        let errors = trace::errors();
+        let server = Server::start(Options { config, folder: folder.clone(), clock: Clock::system() }).unwrap();
+        Muster { server: Some(server), folder, errors, _keep: None }
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    /// Acts as an owner, below HTTP.
+    pub fn ctx(&self) -> Ctx<'_> {
+        let site = self.server().site();
+        let actor = Actor::Person {
+            user: UserId::from_bits(1),
+            session: muster::base::SessionId::from_bits(1),
+            name: "Test".into(),
+            role: Role::Owner,
+        };
+        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into() })
+    }
+
+    pub fn join_code(&self, labels: &str) -> String {
+        self.server().join_code(Labels::parse(labels).unwrap()).unwrap()
+    }
+
+    /// A browser without cookies.
+    pub fn browser(&self) -> Browser {
+        Browser::new(self)
+    }
+
+    /// A browser in which the first owner is signed in through set-up.
+    pub fn owner(&self) -> Browser {
+        let browser = self.browser();
+        let code = self.server().setup_code().unwrap().expect("nobody has an account yet");
+        let form = [
+            ("code", code.as_str()),
+            ("name", "Inès Moreau"),
+            ("login", "ines"),
+            ("password", PASSWORD),
+            ("password_again", PASSWORD),
+        ];
+        let (status, _) = browser.post("/setup", &form);
+        assert_eq!(status, 303, "set-up signs in");
+        browser
+    }
+
+    /// An API client with a new key of this role.
+    pub fn api(&self, role: &str) -> Api {
+        let owner = self.api_by_session();
+        let made = owner.post("/api/v1/identity/keys", json!({ "name": format!("{role} key"), "role": role }));
+        let text = made.1["text"].as_str().expect("the key's text is shown once").to_owned();
+        Api { agent: owner.agent, base: owner.base, bearer: Some(text) }
+    }
+
+    fn api_by_session(&self) -> ApiBySession {
+        ApiBySession { key: self.system_key(), agent: agent(self), base: self.base() }
+    }
+
+    fn system_key(&self) -> Ctx<'_> {
+        self.ctx()
+    }
+
+    pub fn base(&self) -> String {
+        format!("https://127.0.0.1:{}", self.server().address().port())
+    }
+
+    /// Stops cleanly and gives the folder away.
+    pub fn release(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
+        (self.folder.clone(), self._keep.take())
+    }
+
+    /// Stops cleanly and opens the same folder again.
+    pub fn reopen(mut self) -> Muster {
+        let (folder, keep) = (self.folder.clone(), self._keep.take());
+        drop(self);
+        let mut muster = Muster::open(folder, config());
+        muster._keep = keep;
+        muster
+    }
+}
+
+struct ApiBySession<'a> {
+    key: Ctx<'a>,
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl ApiBySession<'_> {
+    fn post(&self, _: &str, body: Value) -> (u16, Value) {
+        let input = serde_json::from_value(body).unwrap();
+        let made = muster::capabilities::identity::ops::key_create(&self.key, input).unwrap();
+        (200, serde_json::to_value(made).unwrap())
+    }
+}
+
+impl Drop for Muster {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+        if !std::thread::panicking() {
+            assert_eq!(trace::errors(), self.errors, "an `error!` was logged");
+        }
+    }
+}
+
+fn agent(muster: &Muster) -> ureq::Agent {
+    let pem = muster.server().site().authority.certificate_pem();
+    let root = Certificate::from_pem(pem.as_bytes()).unwrap();
+    let tls = TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(vec![root]))).build();
+    ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .build()
+        .new_agent()
+}
+
+/// Pages, with cookies.
+pub struct Browser {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Browser {
+    fn new(muster: &Muster) -> Browser {
+        Browser { agent: agent(muster), base: muster.base() }
+    }
+
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut answer = self.agent.get(format!("{}{path}", self.base)).call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    pub fn header(&self, path: &str, name: &str) -> Option<String> {
+        let answer = self.agent.get(format!("{}{path}", self.base)).call().unwrap();
+        answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned())
+    }
+
+    /// Posts a form; returns the status and where it leads.
+    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, String) {
+        let mut answer = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("origin", &self.base)
+            .send_form(form.iter().copied())
+            .unwrap();
+        let location = answer.headers().get("location").map(|v| v.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), location.unwrap_or_else(|| answer.body_mut().read_to_string().unwrap()))
+    }
+
+    /// The CSRF token of this session, as the pages carry it.
+    pub fn csrf(&self) -> String {
+        let (_, page) = self.get("/account");
+        let at = page.find("name=\"csrf\" value=\"").expect("a form with a token") + 19;
+        page[at..].split('"').next().unwrap().to_owned()
+    }
+}
+
+/// REST with a key.
+pub struct Api {
+    agent: ureq::Agent,
+    base: String,
+    pub bearer: Option<String>,
+}
+
+impl Api {
+    pub fn anonymous(muster: &Muster) -> Api {
+        Api { agent: agent(muster), base: muster.base(), bearer: None }
+    }
+
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.bearer.as_deref().unwrap_or_default())
+    }
+
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        let mut call = self.agent.get(format!("{}{path}", self.base));
+        if self.bearer.is_some() {
+            call = call.header("authorization", self.bearer());
+        }
+        answer(call.call().unwrap())
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let mut call = self.agent.post(format!("{}{path}", self.base));
+        if self.bearer.is_some() {
+            call = call.header("authorization", self.bearer());
+        }
+        answer(call.send_json(body).unwrap())
+    }
+}
+
+fn answer(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().read_to_string().unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// Looks until `f` gives something, for at most `span`; a test waits on a condition, never on a clock.
+pub fn until<T>(span: Span, what: &str, mut f: impl FnMut() -> Option<T>) -> T {
+    let clock = Clock::system();
+    let (lock, condition) = (parking_lot::Mutex::new(()), parking_lot::Condvar::new());
+    loop {
+        if let Some(found) = f() {
+            return found;
+        }
+        assert!(clock.monotonic() < span.duration(), "waited {span} for {what}");
+        condition.wait_for(&mut lock.lock(), Duration::from_millis(20));
+    }
+}
