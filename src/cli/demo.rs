@@ -50,7 +50,7 @@ pub(super) fn demo(arguments: &Demo) -> Result<(), Failure> {
         speed: arguments.speed,
         history,
         clock: clock.clone(),
-        codes: Arc::new(move || codes.local_join()),
+        codes: Arc::new(move |labels| codes.join_code(labels)),
     };
     let progress = Arc::new(Progress::default());
     let shared = Arc::clone(&progress);
@@ -67,7 +67,7 @@ pub(super) fn demo(arguments: &Demo) -> Result<(), Failure> {
         signals
             .drain(move || {
                 fleet.stop();
-                server.stop();
+                serve::end(server);
             })
             .await
     })?;

@@ -13,7 +13,7 @@ use crate::server::{Options, Server};
 
 /// Starts the server and this host's agent, and stays until a signal comes.
 pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
-    let config = configuration(
+    let mut config = configuration(
         arguments.config.as_deref(),
         &[
             ("--http", "http.address", arguments.http.as_deref()),
@@ -22,6 +22,7 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
         ],
     )?;
     log(&config.log)?;
+    config.keys.read_passphrase()?;
     let clock = Clock::system();
     let runtime = runtime()?;
     // From here on a signal ends the start in order too.
@@ -29,7 +30,7 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     let folder = arguments.folder.data.clone();
     let own = config.agent.clone();
     let server = Arc::new(Server::start(Options { config, folder: folder.clone(), clock: clock.clone() })?);
-    greet(&server);
+    greet(&server)?;
     let worker = match own.enabled {
         true => first_agent(&server, own, &folder, &clock),
         false => None,
@@ -41,7 +42,7 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
         signals
             .drain(move || {
                 worker.into_iter().for_each(Worker::stop);
-                server.stop();
+                end(server);
             })
             .await
     })?;
@@ -50,13 +51,13 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
 }
 
 /// Tells the person what to do next.
-fn greet(server: &Server) {
+fn greet(server: &Server) -> Result<()> {
     say(&format!("Muster {} is running.", env!("CARGO_PKG_VERSION")));
     say("");
     say(&format!("  Console      {}", server.site().settings.console()));
     say(&format!("  Agents join  {}", server.site().settings.gate()));
     say(&format!("  Authority    {} (SHA-256)", server.fingerprint()));
-    match server.setup_code() {
+    match server.setup_code()? {
         Some(code) => {
             say(&format!("  Setup code   {code}"));
             say("");
@@ -70,6 +71,7 @@ fn greet(server: &Server) {
             say("Open the console and sign in. Enrol a host at Agents, Add.");
         }
     }
+    Ok(())
 }
 
 /// Enrols this host by a code that never leaves the process, and runs its agent. The server does not depend on it.
@@ -80,10 +82,10 @@ fn first_agent(
     clock: &Clock,
 ) -> Option<Worker> {
     let (server, folder, clock) = (Arc::clone(server), folder.join("agent"), clock.clone());
-    let gate = server.gate_address();
+    let (gate, labels) = (server.gate_address(), own.labels.clone());
     let started = Worker::start("agent", 1, move |stop| async move {
         let options = agent::options("127.0.0.1", gate.port(), &folder, &own);
-        agent::join_and_run(options, clock, move || server.local_join(), stop).await
+        agent::join_and_run(options, clock, move || server.join_code(labels), stop).await
     });
     match started {
         Ok(worker) => Some(worker),
@@ -105,7 +107,7 @@ pub(super) fn setup_code(folder: &Path) -> Result<(), Failure> {
         return Err(error.hint("name it with `--data DIR`").into());
     }
     let server = Server::start(Options { config, folder: folder.to_owned(), clock: Clock::system() })?;
-    let code = server.setup_code();
+    let code = server.setup_code()?;
     server.stop();
     match code {
         Some(code) => say(&code),
@@ -116,6 +118,13 @@ pub(super) fn setup_code(folder: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Stops the server; the last to hold it does.
+pub(super) fn end(server: Arc<Server>) {
+    if let Ok(server) = Arc::try_unwrap(server) {
+        server.stop();
+    }
 }
 
 /// Starts the log as the configuration says.

@@ -87,8 +87,8 @@ fn hello(shared: &Shared, member: &Member) -> Hello {
 }
 
 async fn join(shared: &Arc<Shared>, member: &Member) -> Result<Identity> {
-    let codes = Arc::clone(&shared.options.codes);
-    let code: JoinCode = tokio::task::spawn_blocking(move || codes()).await??.parse()?;
+    let (codes, labels) = (Arc::clone(&shared.options.codes), member.labels());
+    let code: JoinCode = tokio::task::spawn_blocking(move || codes(labels)).await??.parse()?;
     let signing = signing_request()?;
     let mut options = Options::new(&shared.options.host, shared.options.port, &member.name);
     options.tls = Some(client_config(&Pin::Short(code.authority().to_owned()), None, &shared.options.clock)?);

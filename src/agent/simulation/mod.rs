@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, watch};
 
-use crate::base::{Result, Span, Timestamp};
+use crate::base::{Labels, Result, Span, Timestamp};
 use crate::engine::clock::Clock;
 
 /// Members that join at the same time.
@@ -25,8 +25,8 @@ const JOINING_MAX: usize = 32;
 /// Members that send their history at the same time.
 const HISTORY_MAX: usize = 4;
 
-/// Gives one join code per call; called on a thread that may block.
-pub type Codes = Arc<dyn Fn() -> Result<String> + Send + Sync>;
+/// Gives one join code per call, for an agent with these labels; called on a thread that may block.
+pub type Codes = Arc<dyn Fn(Labels) -> Result<String> + Send + Sync>;
 
 /// What fleet to be.
 #[derive(Clone)]

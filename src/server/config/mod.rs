@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::base::{Labels, Secret, Span, limits};
+use crate::base::{Error, Labels, Result, Secret, Span, limits};
 
 pub use mistakes::{Mistake, Mistakes};
 
@@ -103,6 +103,23 @@ pub struct Keys {
     pub passphrase: Option<Secret<String>>,
     /// A file whose first line is the passphrase.
     pub passphrase_file: Option<PathBuf>,
+}
+
+impl Keys {
+    /// Reads the passphrase from its file, when one is named.
+    pub fn read_passphrase(&mut self) -> Result<()> {
+        let Some(path) = &self.passphrase_file else { return Ok(()) };
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::unavailable(format!("the passphrase's file `{}` cannot be read", path.display())).because(e)
+        })?;
+        let line = text.lines().next().unwrap_or_default();
+        if line.chars().count() < limits::PASSWORD_CHARACTERS_MIN || line.len() > limits::PASSWORD_BYTES_MAX {
+            return Err(Error::invalid(format!("the first line of `{}` is no passphrase", path.display()))
+                .hint(format!("at least {} characters", limits::PASSWORD_CHARACTERS_MIN)));
+        }
+        self.passphrase = Some(Secret::new(line.to_owned()));
+        Ok(())
+    }
 }
 
 /// How log lines look.
