@@ -15,6 +15,7 @@ mod join;
 mod ledger;
 mod program;
 mod session;
+pub mod simulation;
 mod spool;
 mod tasks;
 
