@@ -21,7 +21,7 @@ pub async fn join(options: &Options, clock: &Clock) -> Result<Credentials> {
     let (Some(code), Some(server)) = (&options.join, &options.server) else {
         return Err(Error::invalid("joining takes a code and a server"));
     };
-    std::fs::create_dir_all(&options.folder)?;
+    crypto::private_folder(&options.folder)?;
     let request = credentials::pending(&options.folder)?;
     let boot = super::program::boot(clock);
     let mut failures = 0;

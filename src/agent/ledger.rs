@@ -48,7 +48,7 @@ pub struct Ledger {
 enum Entry {
     Taken { task: Task },
     Begun { task: TaskId },
-    Ended { report: TaskReport },
+    Ended { report: Box<TaskReport> },
     Forgotten { task: TaskId },
 }
 
@@ -72,7 +72,7 @@ impl Ledger {
                 }
                 Some(Entry::Ended { report }) => {
                     open.remove(&report.task);
-                    ended.insert(report.task, report);
+                    ended.insert(report.task, *report);
                 }
                 Some(Entry::Forgotten { task }) => forgotten = forgotten.max(Some(task)),
                 None => tracing::warn!("a line of the task ledger cannot be read and is passed over"),
@@ -119,7 +119,7 @@ impl Ledger {
         let offset = report.offset + report.output.len() as u64;
         let kept =
             TaskReport { output: String::new(), offset, inventory: None, sequence: None, ..report.clone() };
-        self.write(&Entry::Ended { report: kept.clone() })?;
+        self.write(&Entry::Ended { report: Box::new(kept.clone()) })?;
         self.open.remove(&kept.task);
         self.ended.insert(kept.task, kept);
         while self.ended.len() > REMEMBERED_MAX {
@@ -158,7 +158,7 @@ impl Ledger {
         let mut text = String::new();
         let mut entries: Vec<Entry> =
             self.forgotten.map(|task| Entry::Forgotten { task }).into_iter().collect();
-        entries.extend(self.ended.values().map(|report| Entry::Ended { report: report.clone() }));
+        entries.extend(self.ended.values().map(|report| Entry::Ended { report: Box::new(report.clone()) }));
         for (id, (task, begun)) in &self.open {
             entries.push(Entry::Taken { task: task.clone() });
             if *begun {

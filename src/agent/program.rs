@@ -1,7 +1,7 @@
 //! The loop of the agent program: one thread, one connection, everything else by turns.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::tasks::{Tasks, is_end};
 use super::{Configuration, Options};
 use crate::base::{Error, Result, Span};
 use crate::engine::clock::Clock;
+use crate::engine::crypto;
 use crate::engine::host::{Host, Line, Logs as HostLogs};
 use crate::wire::{
     Certificate, Down, Event, Events, Heartbeat, LogLine, Logs, Metrics, Severity, TaskReport, Up,
@@ -30,13 +31,15 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(40);
 const GOOD_SESSION: Duration = Duration::from_secs(60);
 /// How long running tasks may take to end when the program is stopped.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How long the last messages may take to be acknowledged then; those that are not wait in the spool.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(2);
 /// Bytes of lines in one message.
 const LINES_BYTES_MAX: usize = 100 * 1024;
 
 /// Runs the agent in `options.folder` until `stop`. Ends with an error only when it cannot work at all.
 pub async fn run(options: &Options, clock: &Clock, stop: impl Future<Output = ()>) -> Result<()> {
     options.configuration.check()?;
-    fs::create_dir_all(&options.folder)?;
+    crypto::private_folder(&options.folder)?;
     let lock = File::options().create(true).truncate(false).write(true).open(options.folder.join("lock"))?;
     lock.try_lock().map_err(|_| {
         Error::conflict(format!("another agent runs in `{}`", options.folder.display()))
@@ -117,9 +120,11 @@ struct Program {
     link: Link,
 }
 
+type Connecting = Pin<Box<dyn Future<Output = Result<Session>> + Send>>;
+
 enum Link {
     Waiting(Pin<Box<Sleep>>),
-    Connecting(Pin<Box<dyn Future<Output = Result<Session>> + Send>>),
+    Connecting(Connecting),
     Up(Box<Session>),
 }
 
@@ -180,12 +185,20 @@ impl Program {
         if tokio::time::timeout(STOP_WITHIN, ending).await.is_err() {
             tracing::warn!("tasks did not end in time");
         }
-        if let Err(error) = self.pump() {
-            tracing::error!(%error, "the spool does not work");
-        }
+        let last = async {
+            while self.pump().is_ok() && self.spool.waiting() > 0 && matches!(self.link, Link::Up(_)) {
+                let turn = self.link.next().await;
+                if let Turn::Happened(Ok(Happening::Told(_))) = turn {
+                    // Nothing new is begun; what was not taken is sent again.
+                    continue;
+                }
+                self.turn(turn);
+            }
+        };
+        let _ = tokio::time::timeout(GOODBYE_WITHIN, last).await;
         let waiting = Link::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
         if let Link::Up(session) = std::mem::replace(&mut self.link, waiting) {
-            let _ = tokio::time::timeout(Duration::from_secs(2), session.disconnect()).await;
+            let _ = tokio::time::timeout(GOODBYE_WITHIN, session.disconnect()).await;
         }
     }
 
@@ -213,7 +226,7 @@ impl Program {
         }
     }
 
-    fn connect(&mut self) -> Pin<Box<dyn Future<Output = Result<Session>> + Send>> {
+    fn connect(&mut self) -> Connecting {
         self.sessions += 1;
         let (credentials, clock, boot) = (self.credentials.clone(), self.clock.clone(), self.boot.clone());
         let hello = session::hello(&self.configuration, &boot, &clock);
@@ -244,7 +257,7 @@ impl Program {
         self.spool.sync()?;
         if let Link::Up(session) = &mut self.link {
             while session.has_room()
-                && let Some(record) = self.spool.next()?
+                && let Some(record) = self.spool.next_to_send()?
             {
                 match session.try_send(record) {
                     Ok(None) => {}

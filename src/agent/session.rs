@@ -217,3 +217,72 @@ pub fn inventory(found: host::Inventory) -> Inventory {
         packages: found.packages,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::base::TaskId;
+    use crate::wire::{Cancel, DownKind};
+
+    struct Server(DuplexStream, BytesMut);
+
+    impl Server {
+        async fn read(&mut self) -> mqtt::Packet {
+            loop {
+                if let Some(packet) = mqtt::decode(&mut self.1, 65_536).unwrap() {
+                    return packet;
+                }
+                assert_ne!(self.0.read_buf(&mut self.1).await.unwrap(), 0, "closed");
+            }
+        }
+        async fn write(&mut self, packet: mqtt::Packet) {
+            let mut out = BytesMut::new();
+            mqtt::encode(&packet, &mut out).unwrap();
+            self.0.write_all(&out).await.unwrap();
+        }
+        async fn tell(&mut self, topic: String, payload: Vec<u8>) {
+            let payload = Bytes::from(payload);
+            let publish = mqtt::Publish { topic, payload, packet: Some(9), again: false, retain: false };
+            self.write(mqtt::Packet::Publish(publish)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_hears_its_own_topics_and_what_was_acknowledged() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let mut server = Server(far, BytesMut::new());
+        let (tenant, agent) = (TenantId::from_bits(1), AgentId::from_bits(2));
+        let open = async {
+            let (client, incoming) =
+                mqtt::connect_over(near, &mqtt::Options::new("x", 1, "me")).await.unwrap();
+            Session::over(tenant, agent, client, incoming).await.unwrap()
+        };
+        let accept = async {
+            server.read().await;
+            server.write(mqtt::Packet::ConnectAck(false, 0)).await;
+            let mqtt::Packet::Subscribe(packet, filters) = server.read().await else { panic!() };
+            assert_eq!(filters[0].0, Topic::down_filter(tenant, agent));
+            server.write(mqtt::Packet::SubscribeAck(packet, vec![1])).await;
+        };
+        let (mut session, ()) = tokio::join!(open, accept);
+        let record = Record { sequence: 5, kind: UpKind::Metrics, payload: b"{}".to_vec() };
+        assert_eq!(session.try_send(record).unwrap(), None);
+        let mqtt::Packet::Publish(publish) = server.read().await else { panic!() };
+        assert_eq!(publish.topic, Topic::Up(tenant, agent, UpKind::Metrics).to_string());
+        server.write(mqtt::Packet::PublishAck(publish.packet.unwrap())).await;
+        assert!(matches!(session.next().await.unwrap(), Happening::Acknowledged(5)));
+        let cancel = Down::Cancel(Cancel { task: TaskId::from_bits(3) });
+        // Another agent's topic and an unreadable message are passed over.
+        let other = Topic::Down(tenant, AgentId::from_bits(9), DownKind::Cancel).to_string();
+        server.tell(other, cancel.json()).await;
+        let own = Topic::Down(tenant, agent, DownKind::Cancel).to_string();
+        server.tell(own.clone(), b"?".to_vec()).await;
+        server.tell(own, cancel.json()).await;
+        assert_eq!(session.receive().await.unwrap(), cancel);
+        drop(server);
+        assert!(session.next().await.is_err());
+    }
+}

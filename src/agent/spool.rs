@@ -15,6 +15,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Error, Result};
+use crate::engine::crypto::private_folder;
 use crate::wire::{Sequence, Up, UpKind};
 
 /// Bytes before a record's payload.
@@ -69,7 +70,7 @@ struct Lane {
 impl Spool {
     /// Opens the spool in `folder`, or makes it. A record that a crash left half-written is cut off.
     pub fn open(folder: &Path, bytes_max: u64) -> Result<Spool> {
-        fs::create_dir_all(folder)?;
+        private_folder(folder)?;
         let acknowledged = OpenOptions::new()
             .read(true)
             .write(true)
@@ -148,7 +149,7 @@ impl Spool {
     }
 
     /// The next message to send, in the order of numbers; only what is synced.
-    pub fn next(&mut self) -> Result<Option<Record>> {
+    pub fn next_to_send(&mut self) -> Result<Option<Record>> {
         if self.lanes.iter().any(|l| l.unsynced) {
             self.sync()?;
         }
@@ -169,7 +170,7 @@ impl Spool {
         Ok(record)
     }
 
-    /// The last message that `next` gave could not be handed over; it will be given again.
+    /// The last message that `next_to_send` gave could not be handed over; it will be given again.
     pub fn put_back(&mut self, record: Record) {
         if self.sent.back() == Some(&record.sequence) {
             self.sent.pop_back();
@@ -462,7 +463,7 @@ mod tests {
     }
 
     fn drain(spool: &mut Spool) -> Vec<Sequence> {
-        std::iter::from_fn(|| spool.next().unwrap()).map(|r| r.sequence).collect()
+        std::iter::from_fn(|| spool.next_to_send().unwrap()).map(|r| r.sequence).collect()
     }
 
     #[test]
@@ -472,7 +473,7 @@ mod tests {
         for up in [logs("a"), event("b"), logs("c")] {
             spool.append(up).unwrap();
         }
-        let first = spool.next().unwrap().unwrap();
+        let first = spool.next_to_send().unwrap().unwrap();
         assert!(
             matches!(Up::decode(first.kind, &first.payload).unwrap(), Up::Logs(l) if l.sequence == Some(1))
         );

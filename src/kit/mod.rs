@@ -21,7 +21,7 @@ mod view;
 pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
-pub use op::{ById, Method, Nothing, Op, Ops, Run};
+pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
     Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
 };

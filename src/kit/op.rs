@@ -57,6 +57,9 @@ pub struct Op {
     pub run: Run,
 }
 
+/// The permission of operations on what is the actor's own; see [`Ops::own`].
+pub const OWN: &str = "own";
+
 /// Every operation of the product.
 #[derive(Default)]
 pub struct Ops(pub Vec<Op>);
@@ -116,6 +119,14 @@ impl Ops {
         O: Serialize + JsonSchema + 'static,
     {
         self.add(Method::Delete, name, path, doc, run);
+    }
+
+    /// The operation before this is about what is the actor's own, such as a password: whoever is signed in may call it,
+    /// and it asks itself whose the thing is.
+    pub fn own(&mut self) {
+        if let Some(op) = self.0.last_mut() {
+            op.permission = OWN.to_owned();
+        }
     }
 
     fn add<I, O>(

@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::{Surface, errors, form, input, specificity};
 use crate::base::{Error, Result};
 use crate::engine::http::{Refusal, body};
-use crate::kit::{Actor, Ctx, Method, Op};
+use crate::kit::{Actor, Ctx, Method, OWN, Op};
 
 /// Where the API lives.
 pub(super) const ROOT: &str = "/api/v1";
@@ -113,13 +113,11 @@ async fn answer(
 
 /// The operation asks for itself too; here nothing of the input is even looked at for who may not.
 fn permitted(ctx: &Ctx<'_>, op: &Op) -> Result<()> {
-    if ctx.actor.may(&op.permission) {
-        return Ok(());
-    }
     Err(match ctx.actor {
         Actor::Anonymous => {
             Error::unauthenticated("nobody is signed in").hint("send `Authorization: Bearer mst_…`")
         }
+        _ if op.permission == OWN || ctx.actor.may(&op.permission) => return Ok(()),
         _ => Error::forbidden(format!("`{}` may not `{}`", ctx.actor.label(), op.permission))
             .hint("an owner can give another role"),
     })

@@ -71,6 +71,10 @@ impl Capability for Things {
             let _ = (input.id, input.inner);
             Err::<Nothing, _>(Error::conflict(format!("thing `{}` is in use", input.name)).hint("stop it"))
         });
+        ops.post("things.mine", "/things/mine", "Changes one's own.", |_, _: Nothing| {
+            Ok(tree("mine".into()))
+        });
+        ops.own();
         ops.post("things.break", "/things/break", "Breaks.", |_, _: Nothing| -> Result<Nothing> {
             panic!("broken on purpose")
         });
@@ -236,6 +240,8 @@ fn operations_answer_who_may() {
         (as_person(HttpMethod::GET, list, "viewer"), 200),
         (as_person(HttpMethod::GET, list, "owner").insert_header((header::AUTHORIZATION, "Bearer x")), 401),
         (as_program(HttpMethod::POST, "/api/v1/things/1", "viewer"), 403),
+        (as_program(HttpMethod::POST, "/api/v1/things/mine", "viewer"), 200),
+        (call(HttpMethod::POST, "/api/v1/things/mine"), 401),
         (as_program(HttpMethod::GET, "/api/v1/nothing", "viewer"), 404),
         (as_program(HttpMethod::PUT, "/api/v1/things", "owner"), 405),
         (as_program(HttpMethod::GET, "/api/v1/things?fliter=1", "owner"), 422),

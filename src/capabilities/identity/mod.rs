@@ -14,7 +14,7 @@ mod pages;
 mod sessions;
 mod store;
 #[cfg(test)]
-pub(in crate::capabilities) mod tests;
+pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
 pub use keys::{KeyChosen, KeyMade, key_actor};

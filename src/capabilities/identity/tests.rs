@@ -17,7 +17,7 @@ use crate::kit::{ById, Nothing, PageRequest, Parts, Reply, Request, Site};
 const PASSWORD: &str = "correct horse battery";
 
 /// A site in a temporary folder, with nobody in it.
-pub(in crate::capabilities) fn site() -> (Site, TempDir) {
+pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
@@ -45,7 +45,7 @@ fn as_actor(site: &Site, actor: Actor) -> Ctx<'_> {
 }
 
 /// A site with its first owner, and the owner's cookie.
-pub(in crate::capabilities) fn owned() -> (Site, TempDir, String) {
+pub(crate) fn owned() -> (Site, TempDir, String) {
     let (site, folder) = site();
     let code = setup_code(&site).unwrap().unwrap();
     let input = SetUp { code: &code, name: "Inès Moreau", login: "ines", password: PASSWORD };

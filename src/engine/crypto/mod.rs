@@ -18,4 +18,4 @@ pub use join_code::JoinCode;
 pub use passwords::{hash_password, verify_password};
 pub use tls::{Pin, ServerTls, client_config};
 pub use tokens::{digest, token, well_formed};
-pub use vault::{Kek, Vault, write_private};
+pub use vault::{Kek, Vault, private_folder, write_private};

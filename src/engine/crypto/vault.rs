@@ -199,7 +199,7 @@ fn derive(passphrase: &[u8], salt: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Makes `folder` and what is above it, for this user alone.
-pub(super) fn private_folder(folder: &Path) -> Result<()> {
+pub fn private_folder(folder: &Path) -> Result<()> {
     let failed =
         |e| Error::unavailable(format!("the folder `{}` cannot be made", folder.display())).because(e);
     if folder.as_os_str().is_empty() || folder.is_dir() {

@@ -109,15 +109,15 @@ impl Handle {
 
     /// Accepts nothing more, ends the streams, lets running requests finish for `grace`, then cuts.
     pub fn stop(&self, grace: Span) {
-        self.traffic.close();
         let Some((thread, ended)) = self.thread.lock().take() else { return };
-        drop(self.server.stop(grace > Span::default()));
-        if ended.recv_timeout(grace.duration()).is_err() {
-            drop(self.server.stop(false));
-            if ended.recv_timeout(CUT).is_err() {
-                tracing::warn!("the HTTP listener did not stop in time");
-                return;
-            }
+        drop(self.server.pause());
+        self.traffic.close();
+        // Graceful only when there is nothing but answers to write out: a stop that waits cannot be hurried later.
+        let idle = self.traffic.wait_idle(grace.duration());
+        drop(self.server.stop(idle && grace > Span::default()));
+        if ended.recv_timeout(FLUSH + CUT).is_err() {
+            tracing::warn!("the HTTP listener did not stop in time");
+            return;
         }
         let _ = thread.join();
     }
@@ -129,6 +129,8 @@ impl Drop for Handle {
     }
 }
 
+/// How long answers may take to be written out when the server stops.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How long a cut may take.
 const CUT: Duration = Duration::from_secs(5);
 /// Seconds that a TLS handshake may take.
@@ -177,7 +179,7 @@ async fn serve<F>(
     .client_disconnect_timeout(Duration::from_secs(2))
     .tls_handshake_timeout(Duration::from_secs(HANDSHAKE_SECONDS_MAX))
     .keep_alive(Duration::from_secs(limits.idle_seconds_max))
-    .shutdown_timeout(3_600)
+    .shutdown_timeout(FLUSH.as_secs())
     .disable_signals()
     .listen_rustls_0_23(listener, (*tls).clone());
     let server = match server {

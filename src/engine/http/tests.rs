@@ -123,3 +123,48 @@ fn a_port_in_use_is_named_and_a_stopped_server_is_gone() {
     first.stop(Span::from_seconds(10));
     Server::start(settings(&address.to_string()), |_| {}).unwrap().stop(Span::default());
 }
+
+fn client() -> ureq::Agent {
+    let tls = ureq::tls::TlsConfig::builder().disable_verification(true).build();
+    ureq::Agent::config_builder().tls_config(tls).http_status_as_error(false).build().into()
+}
+
+#[test]
+fn a_whole_server_answers_over_tls_and_stops_with_its_streams() {
+    let settings = settings("127.0.0.1:0");
+    let traffic = settings.traffic.clone();
+    let server = Server::start(settings, |app| {
+        app.route("/long", web::get().to(|| async { HttpResponse::Ok().body("a".repeat(9_000)) }));
+        app.route(
+            "/stream",
+            web::get().to(|traffic: web::Data<Traffic>| async {
+                let (feed, answer) = open(&traffic.into_inner()).unwrap();
+                actix_web::rt::spawn(async move {
+                    feed.send("hello").await;
+                    feed.closed().await;
+                });
+                answer
+            }),
+        );
+    })
+    .unwrap();
+    let (client, root) = (client(), format!("https://{}", server.address()));
+    let mut answer = client.get(format!("{root}/long")).header("accept-encoding", "gzip").call().unwrap();
+    assert_eq!(answer.version(), ureq::http::Version::HTTP_11);
+    assert_eq!(answer.headers()["content-encoding"], "gzip");
+    assert!(answer.body_mut().read_to_vec().unwrap().len() < 1_000);
+    let missing = client.get(format!("{root}/none")).call().unwrap();
+    assert_eq!(
+        (missing.status().as_u16(), &missing.headers()["x-content-type-options"]),
+        (404, &"nosniff".parse().unwrap())
+    );
+    let mut stream = client.get(format!("{root}/stream")).call().unwrap().into_body().into_reader();
+    let mut first = [0; 26];
+    std::io::Read::read_exact(&mut stream, &mut first).unwrap();
+    assert_eq!(&first[..], b"retry: 2000\n\ndata: hello\n\n");
+    assert_eq!(traffic.count().streams, 1);
+    let clock = Clock::system();
+    server.stop(Span::from_seconds(60));
+    assert!(clock.monotonic() < std::time::Duration::from_secs(20), "idle connections do not hold it");
+    assert!(client.get(format!("{root}/long")).call().is_err());
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::base::{Error, Result, limits};
@@ -17,6 +18,7 @@ pub struct Traffic {
     running: AtomicUsize,
     streams: AtomicUsize,
     closing: watch::Sender<bool>,
+    idle: (Mutex<()>, Condvar),
 }
 
 /// The numbers at one moment.
@@ -42,6 +44,7 @@ impl Traffic {
             running: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             closing: watch::Sender::new(false),
+            idle: (Mutex::new(()), Condvar::new()),
         })
     }
 
@@ -70,8 +73,16 @@ impl Traffic {
         self.closing.subscribe()
     }
 
+    /// Waits until no request is being worked on; false when that takes longer.
+    pub(super) fn wait_idle(&self, longest: Duration) -> bool {
+        let (lock, idle) = &self.idle;
+        let mut guard = lock.lock();
+        let busy = |_: &mut ()| self.running.load(Ordering::SeqCst) > 0;
+        !idle.wait_while_for(&mut guard, busy, longest).timed_out()
+    }
+
     pub(super) fn begin(self: &Arc<Self>) -> Running {
-        self.running.fetch_add(1, Ordering::Relaxed);
+        self.running.fetch_add(1, Ordering::SeqCst);
         Running { traffic: self.clone(), begun: self.clock.monotonic() }
     }
 
@@ -109,7 +120,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.traffic.running.fetch_sub(1, Ordering::Relaxed);
+        if self.traffic.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let (lock, idle) = &self.traffic.idle;
+            drop(lock.lock());
+            idle.notify_all();
+        }
     }
 }
 

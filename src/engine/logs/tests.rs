@@ -231,6 +231,37 @@ fn copies_after_a_failed_sealing_count_once() {
 }
 
 #[test]
+fn appends_seals_and_questions_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    std::thread::scope(|scope| {
+        for source in 0..4 {
+            let logs = logs.clone();
+            scope.spawn(move || {
+                for i in 0..100 {
+                    // Every message comes twice, and the second promise is as good as the first.
+                    let text = format!("line {i}");
+                    let first = put(&logs, source, Some(i), &[(START + i as i64, 2, &text)]);
+                    let second = put(&logs, source, Some(i), &[(START + i as i64, 2, &text)]);
+                    second.wait().unwrap();
+                    first.wait().unwrap();
+                    assert_eq!(all(&logs, source).len() as u64, i + 1);
+                }
+            });
+        }
+        for _ in 0..40 {
+            logs.seal_all().unwrap();
+        }
+    });
+    drop(logs);
+    let logs = open(folder.path());
+    for source in 0..4 {
+        assert_eq!(logs.since(source, 0, LINES_MAX).unwrap().len(), 100);
+        assert_eq!(logs.watermark(source), Some(99));
+    }
+}
+
+#[test]
 fn the_journal_lets_go_and_memory_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let logs = Logs::open(folder.path(), Options { bytes_in_memory_max: 1_000, ..options() }).unwrap();

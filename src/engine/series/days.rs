@@ -169,7 +169,7 @@ impl Days {
 
     /// The header of the frame at `offset` and the frame's whole length, when it is sound and fits into the file.
     fn header_at(&self, file: &File, offset: u64, end: u64) -> Result<Option<(Vec<u8>, u64)>> {
-        let mut bytes = vec![0; 512.min((end - offset) as usize)];
+        let mut bytes = vec![0; 1024.min((end - offset) as usize)];
         file.read_exact_at(&mut bytes, offset)?;
         if bytes.len() < PREFIX || bytes[..4] != self.magic {
             return Ok(None);

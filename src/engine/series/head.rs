@@ -118,9 +118,10 @@ impl Source {
         head
     }
 
-    /// Takes a head back that could not be sealed, below what has arrived since.
-    pub(super) fn put_back(&mut self) {
-        let Some(older) = self.sealing.take() else { return };
+    /// Takes a head back that could not be sealed, below what has arrived since. Returns how many samples of the two
+    /// fell together.
+    pub(super) fn put_back(&mut self) -> usize {
+        let Some(older) = self.sealing.take() else { return 0 };
         let newer = std::mem::replace(&mut self.head, (*older).clone());
         for (i, at) in newer.times.iter().enumerate() {
             let place = self.head.place(newer.record_first, newer.since, *at);
@@ -131,6 +132,7 @@ impl Source {
             }
         }
         self.head.record_last = self.head.record_last.max(newer.record_last);
+        older.samples + newer.samples - self.head.samples
     }
 
     /// Forgets names whose newest value is older than `at`, while no head refers to them by number.

@@ -86,7 +86,7 @@ impl Inner {
         if written.is_err() {
             for id in group {
                 if let Some(source) = self.shard(*id).write().get_mut(id) {
-                    source.put_back();
+                    self.samples.fetch_sub(source.put_back() as u64, Ordering::Relaxed);
                 }
             }
             return written;

@@ -235,6 +235,62 @@ fn the_journal_lets_go_of_what_is_in_blocks() {
     assert_eq!(series.stats().samples_in_memory, 0);
 }
 
+/// The day files cannot be written: a folder stands where a file belongs.
+#[test]
+fn a_failed_sealing_loses_nothing_and_can_be_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = open(folder.path());
+    for i in 0..10 {
+        put(&series, 1, START + i, &[("a", i as f64), ("b", 1.0)]).wait().unwrap();
+    }
+    let obstacle = folder.path().join("blocks").join(format!("{}.blocks", at(START).day()));
+    fs::create_dir(&obstacle).unwrap();
+    assert!(series.seal_all().is_err());
+    assert_eq!((all(&series, 1, "a").len(), series.stats().samples_in_memory), (10, 20));
+
+    // What arrives while a head is being sealed wins over it when it is taken back.
+    series.0.shard(1).write().get_mut(&1).unwrap().take();
+    put(&series, 1, START + 3, &[("a", 33.0)]).wait().unwrap();
+    put(&series, 1, START - 5, &[("c", 5.0)]).wait().unwrap();
+    assert_eq!(all(&series, 1, "a")[3], (START + 3, 33.0));
+    assert_eq!(series.0.shard(1).write().get_mut(&1).unwrap().put_back(), 1);
+    fs::remove_dir(&obstacle).unwrap();
+    series.seal_all().unwrap();
+    drop(series);
+    let series = open(folder.path());
+    assert_eq!(series.stats().samples_in_memory, 0);
+    assert_eq!((all(&series, 1, "a").len(), all(&series, 1, "a")[3]), (10, (START + 3, 33.0)));
+    assert_eq!((all(&series, 1, "b").len(), all(&series, 1, "c")), (10, vec![(START - 5, 5.0)]));
+}
+
+#[test]
+fn appends_seals_and_questions_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = open(folder.path());
+    std::thread::scope(|scope| {
+        for source in 0..4 {
+            let series = series.clone();
+            scope.spawn(move || {
+                let mut pending = Vec::new();
+                for i in 0..300 {
+                    pending.push(put(&series, source, START + i, &[("a", i as f64), ("b", 0.5)]));
+                    assert_eq!(all(&series, source, "a").len() as i64, i + 1);
+                }
+                pending.iter().for_each(|pending| pending.wait().unwrap());
+            });
+        }
+        for _ in 0..40 {
+            series.seal().unwrap();
+        }
+    });
+    drop(series);
+    let series = open(folder.path());
+    for source in 0..4 {
+        let expected: Vec<_> = (0..300).map(|i| (START + i, i as f64)).collect();
+        assert_eq!(all(&series, source, "a"), expected);
+    }
+}
+
 #[test]
 fn memory_is_bounded() {
     let folder = tempfile::tempdir().unwrap();

@@ -123,6 +123,10 @@ fn ended() -> Error {
     Error::unavailable("the MQTT connection has ended")
 }
 
+fn broken(cause: std::io::Error) -> Error {
+    Error::unavailable("the MQTT connection broke").because(cause)
+}
+
 /// Connects and gives both directions.
 pub async fn connect(options: &Options) -> Result<(Client, Incoming)> {
     let failed = |e: std::io::Error| {
@@ -165,14 +169,14 @@ where
         password: options.password.as_ref().map(|p| p.expose().clone().into_bytes()),
     };
     encode(&Packet::Connect(first), &mut out)?;
-    stream.write_all(&out).await?;
-    stream.flush().await?;
+    stream.write_all(&out).await.map_err(broken)?;
+    stream.flush().await.map_err(broken)?;
     let mut arrived = BytesMut::new();
     let code = loop {
         match decode(&mut arrived, options.packet_bytes_max)? {
             Some(Packet::ConnectAck(_, code)) => break code,
             Some(_) => return Err(Error::invalid("the server's first packet is not an answer to CONNECT")),
-            None if stream.read_buf(&mut arrived).await? == 0 => {
+            None if stream.read_buf(&mut arrived).await.map_err(broken)? == 0 => {
                 return Err(Error::unavailable("the server closed the connection before it answered"));
             }
             None => {}
@@ -360,19 +364,20 @@ impl Connection {
             let may_command = room && self.waiting.len() < self.window;
             tokio::select! {
                 read = reader.read_buf(&mut self.arrived), if self.pending.is_none() => {
-                    if read? == 0 {
+                    if read.map_err(broken)? == 0 {
                         return Err(Error::unavailable("the server closed the connection"));
                     }
                     self.heard = true;
                 }
-                permit = messages.reserve(), if self.pending.is_some() => match (permit, self.pending.take()) {
-                    (Ok(permit), Some(message)) => permit.send(Ok(message)),
-                    // Nobody listens any more; what is still to be sent may go on.
-                    _ => {}
-                },
+                // Where nobody listens any more the message is dropped; what is to be sent goes on.
+                permit = messages.reserve(), if self.pending.is_some() => {
+                    if let (Ok(permit), Some(message)) = (permit, self.pending.take()) {
+                        permit.send(Ok(message));
+                    }
+                }
                 written = push(&mut writer, &self.out), if !self.out.is_empty() || self.unflushed => {
                     self.unflushed = !self.out.is_empty();
-                    self.out.advance(written?);
+                    self.out.advance(written.map_err(broken)?);
                 }
                 Some(packet) = acknowledged.recv(), if self.out.len() < OUT_BYTES_MAX => {
                     encode(&Packet::PublishAck(packet), &mut self.out)?;
