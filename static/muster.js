@@ -57,6 +57,8 @@
   // ---- rows ---------------------------------------------------------------------------------------------------
   const rows = () => all("[data-rows] > *").filter((row) => row.offsetParent);
   const cursor = () => $("[data-rows] > .cursor");
+  let place = -1;
+  const keep = () => { if (place >= 0 && !cursor()) rows()[place]?.classList.add("cursor"); };
   const move = (step) => {
     const list = rows();
     if (!list.length) return;
@@ -64,6 +66,7 @@
     const next = list[Math.min(list.length - 1, Math.max(0, list.indexOf(old) + step))];
     old?.classList.remove("cursor");
     next.classList.add("cursor");
+    place = list.indexOf(next);
     next.scrollIntoView({ block: "nearest" });
   };
   const count = () => all("[data-selection]").forEach((area) => {
@@ -87,9 +90,9 @@
     if (event.target.matches?.("dialog")) { event.target.close(); return; }
     if (at("[data-close]")) { event.preventDefault(); at("dialog")?.close(); return; }
     if (at("[data-clear]")) { all("[data-pick]").forEach((b) => { b.checked = false; }); count(); return; }
-    const copy = at("[data-copy]");
+    const copy = at("[data-copy], [data-copy-from]");
     if (copy) {
-      const text = copy.dataset.copy || copy.parentElement.querySelector("[data-copied]")?.textContent || "";
+      const text = copy.dataset.copy || document.getElementById(copy.dataset.copyFrom)?.textContent || "";
       try { await navigator.clipboard.writeText(text.trim()); toast("Copied"); } catch { toast("The browser does not allow copying; mark the text"); }
     }
     all("details.more[open]").forEach((d) => { if (!d.contains(event.target)) d.open = false; });
@@ -172,7 +175,7 @@
     const message = event.detail?.message;
     if (message?.event === "beat" && Number(message.data)) skew = Date.now() - Number(message.data);
   });
-  document.addEventListener("htmx:after:swap", count);
+  document.addEventListener("htmx:after:swap", () => { count(); keep(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) heard = Date.now(); });
   let tried = Date.now();
   setInterval(() => {

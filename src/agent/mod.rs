@@ -14,6 +14,7 @@ mod credentials;
 mod join;
 mod ledger;
 mod program;
+mod segments;
 mod session;
 pub mod simulation;
 mod spool;
@@ -28,8 +29,9 @@ pub use credentials::Credentials;
 pub use join::join;
 pub use ledger::{Ledger, Standing};
 pub use program::run;
+pub use segments::Record;
 pub use session::{Happening, Session, WINDOW, hello, inventory};
-pub use spool::{Record, Spool};
+pub use spool::Spool;
 pub use tasks::Tasks;
 
 use crate::base::{Error, Result};

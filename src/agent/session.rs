@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Credentials;
-use super::spool::Record;
+use super::segments::Record;
 use crate::base::{AgentId, Error, Result, Span, TenantId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{self, Pin};

@@ -232,7 +232,7 @@ impl Worker {
             (Some(Exceeded::Output), ..) => {
                 (TaskPhase::Exceeded, "it gave more output than it may".to_owned())
             }
-            (None, true, ..) => (TaskPhase::Cancelled, String::new()),
+            (None, true, ..) => (TaskPhase::Cancelled, "it was asked to end".to_owned()),
             (None, false, Some(0), _) => (TaskPhase::Succeeded, String::new()),
             (None, false, Some(exit), _) => (TaskPhase::Failed, format!("it ended with exit status {exit}")),
             (None, false, None, signal) => {

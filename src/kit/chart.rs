@@ -173,8 +173,10 @@ impl Chart<'_> {
             }
             stroke.push_str(&path);
         }
-        for (kind, path) in [("ar", area), ("bd", band), ("ln", stroke)] {
-            if !path.is_empty() {
+        // Fills of many lines would only mix: an area has at most one neighbour, a band none.
+        let many = self.lines.len();
+        for (kind, path, most) in [("ar", area, 2), ("bd", band, 1), ("ln", stroke, usize::MAX)] {
+            if !path.is_empty() && many <= most {
                 let _ = write!(out, "<path class=\"{kind} {class}\" d=\"{path}\"/>");
             }
         }
@@ -272,7 +274,11 @@ fn nice(value: f64) -> f64 {
         return 1.0;
     }
     let power = 10_f64.powf(value.log10().floor());
-    [1.0, 2.0, 2.5, 5.0].into_iter().map(|n| n * power).find(|n| *n >= value * 0.999_999).unwrap_or(10.0 * power)
+    [1.0, 2.0, 2.5, 5.0]
+        .into_iter()
+        .map(|n| n * power)
+        .find(|n| *n >= value * 0.999_999)
+        .unwrap_or(10.0 * power)
 }
 
 /// At most two digits after the point, and never `NaN`.

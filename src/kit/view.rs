@@ -133,7 +133,10 @@ pub(crate) mod proof {
         for form in html.split("<form").skip(1) {
             let form = form.split("</form>").next().unwrap_or_default();
             if form.contains("method=\"post\"") {
-                assert!(form.contains("name=\"csrf\" value=\"0f1e"), "{name}: a form without its token: {form}");
+                assert!(
+                    form.contains("name=\"csrf\" value=\"0f1e"),
+                    "{name}: a form without its token: {form}"
+                );
             }
         }
         for old in ["hx-ext=", "sse-connect", "hx-on", "hx-vars", "js:", "NaN", "://"] {

@@ -229,6 +229,31 @@ fn collect(value: &Value, into: &mut Vec<String>) {
 }
 
 #[test]
+fn the_products_own_document_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let site = site(folder.path());
+    let traffic = Traffic::new(site.clock.clone());
+    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic).unwrap();
+    let document = surface.openapi();
+    let mut references = Vec::new();
+    collect(document, &mut references);
+    for reference in &references {
+        let place = reference.strip_prefix('#').unwrap_or_else(|| panic!("{reference} is not local"));
+        assert!(document.pointer(place).is_some(), "{reference} leads nowhere");
+    }
+    for op in &surface.ops.0 {
+        for name in openapi::parameters(op.path) {
+            assert!(
+                op.input["properties"].get(name).is_some(),
+                "{}: `{name}` is no field of its input",
+                op.name
+            );
+        }
+        assert!(op.doc.ends_with('.'), "{}: the document string is a sentence", op.name);
+    }
+}
+
+#[test]
 fn operations_answer_who_may() {
     let rig = rig();
     let list = "/api/v1/things?limit=3&filter=4";

@@ -1,8 +1,8 @@
 //! Pages of enrolment, and the forms that change one agent. Lists and the agent's own page show other capabilities
 //! too, so they stand in `overview`.
 
-use super::ops::{self, ChangeAgent, CreateDevice, CreateJoinCode, JoinCodeView, Quarantine};
 use super::State;
+use super::ops::{self, ChangeAgent, CreateDevice, CreateJoinCode, JoinCodeView, Quarantine};
 use crate::base::{AgentId, Error, Kind, Labels, Name, Result};
 use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, part, told};
 use askama::Template;
@@ -12,7 +12,7 @@ mod views;
 use views::{AgentNewPage, CodeRow, NewCode, NewDevice, Wait, WaitPart};
 
 /// Routes and live parts.
-pub fn register(pages: &mut Pages) {
+pub(crate) fn register(pages: &mut Pages) {
     pages.get("/agents/new", new);
     pages.post("/agents/new", create);
     pages.post("/agents/{id}/change", change);

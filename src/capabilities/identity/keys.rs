@@ -13,7 +13,7 @@ use crate::engine::store::Read;
 use crate::kit::{Actor, ById, Ctx, Nothing, Role, Site};
 
 /// First letters of a key's text.
-const PREFIX: &str = "msk";
+const PREFIX: &str = "mst";
 /// Characters of the text that lists show.
 const SHOWN_CHARACTERS: usize = 10;
 /// Days that a key may be given.

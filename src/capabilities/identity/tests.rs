@@ -250,7 +250,7 @@ fn keys_open_until_they_end_and_never_give_more() {
     keys::revoke(&ctx, ById { id: made.key.id }).unwrap();
     assert!(key_actor(&site, &made.text, "10.0.0.9").unwrap().is_none());
     assert!(keys::revoke(&ctx, ById { id: made.key.id }).is_err());
-    assert!(key_actor(&site, "msk_nonsense", "10.0.0.9").unwrap().is_none());
+    assert!(key_actor(&site, "mst_nonsense", "10.0.0.9").unwrap().is_none());
     assert!(keys::create(&ctx, chosen(Role::Viewer, Some(0))).is_err());
 }
 
@@ -306,7 +306,7 @@ fn every_page_renders_and_none_shows_a_password() {
     assert!(status == 409 && text.contains("is taken") && text.contains("value=\"X\""));
     let (_, text) =
         html(ask("/people/keys", true, &ctx, &[("name", "k"), ("role", "viewer"), ("days", "3")]));
-    assert!(text.contains("msk_") && text.contains("not shown again"));
+    assert!(text.contains("mst_") && text.contains("not shown again"));
     let theme = ask("/theme", true, &ctx, &[("theme", "dark"), ("next", "//evil.example")]);
     assert!(matches!(theme, Reply::Redirect(to, cookies) if to == "/" && cookies[0].value == "dark"));
 

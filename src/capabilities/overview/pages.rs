@@ -13,7 +13,7 @@ mod views;
 use crate::kit::Pages;
 
 /// Routes and live parts.
-pub fn register(pages: &mut Pages) {
+pub(crate) fn register(pages: &mut Pages) {
     pages.get("/", home::show);
     pages.get("/agents", list::show);
     pages.get("/agents/{id}", one::show);

@@ -10,11 +10,11 @@ use crate::wire::Work;
 
 mod views;
 
-pub use views::{TaskRow, tone};
 use views::{StateTab, TaskDetail, TaskListPage, TaskPage, TaskPart, TaskRowsPart};
+pub use views::{TaskRow, tone};
 
 /// Routes and live parts.
-pub fn register(pages: &mut Pages) {
+pub(crate) fn register(pages: &mut Pages) {
     pages.get("/tasks", list);
     pages.post("/tasks", create);
     pages.get("/tasks/{id}", one);
@@ -166,7 +166,7 @@ fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 }
 
 fn one_live(ctx: &Ctx<'_>, id: &str) -> Result<String> {
-    Ok(part("task", &TaskPart { task: detail(ctx, id.parse()?)? }.render()?))
+    Ok(part("task", &TaskPart { task: detail(ctx, id.parse()?)?, assets: &ctx.site.assets }.render()?))
 }
 
 fn cancel(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -181,7 +181,9 @@ mod tests {
     #[test]
     fn commands_are_words() {
         assert_eq!(work(" ping ").unwrap(), Work::Ping);
-        let Work::Command { name, arguments } = work("restart spooler now").unwrap() else { panic!("command") };
+        let Work::Command { name, arguments } = work("restart spooler now").unwrap() else {
+            panic!("command")
+        };
         assert_eq!((name.as_str(), arguments.len()), ("restart", 2));
         assert!(work("  ").is_err());
     }

@@ -10,11 +10,11 @@ use crate::kit::{Ctx, PageRequest, Pages, Reply, Shell, html, part, query};
 
 mod views;
 
-pub use views::{EventRow, tone, word};
 use views::{EventListPage, EventRowsPart};
+pub use views::{EventRow, tone, word};
 
 /// Routes and live parts.
-pub fn register(pages: &mut Pages) {
+pub(crate) fn register(pages: &mut Pages) {
     pages.get("/events", list);
     pages.live("events", list_live);
 }

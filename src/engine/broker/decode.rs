@@ -145,7 +145,7 @@ impl<'a> Reader<'a> {
                     value @ (0 | 1) => u32::from(value),
                     _ => return Err(protocol("property out of range")),
                 },
-                0x21 | 0x22 | 0x23 => u32::from(list.short()?),
+                0x21..=0x23 => u32::from(list.short()?),
                 0x02 | 0x11 | 0x18 | 0x27 => {
                     let bytes = list.take(4)?;
                     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])

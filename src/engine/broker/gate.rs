@@ -88,20 +88,23 @@ impl Drop for SeatGuard {
     }
 }
 
-/// Lets the peer in or turns it away; returns when its session has ended.
-pub(super) async fn serve(core: Arc<Core>, mut stream: Stream, peer: SocketAddr) {
+/// Lets the peer in or turns it away.
+pub(super) async fn enter(core: Arc<Core>, mut stream: Stream, peer: SocketAddr) -> Option<Box<Session>> {
     let connect = match timeout(core.limits.connect.duration(), read_connect(&mut stream)).await {
         Ok(Ok(connect)) => connect,
         Ok(Err(why)) => {
             core.refused(peer, "", why);
-            return flush(&mut stream).await;
+            flush(&mut stream).await;
+            return None;
         }
-        Err(_) => return core.refused(peer, "", "no CONNECT in time"),
+        Err(_) => {
+            core.refused(peer, "", "no CONNECT in time");
+            return None;
+        }
     };
     match seat(&core, &stream, &connect, peer).await {
         Ok((guard, admission, mailbox)) => {
-            let session = open(&core, stream, connect, guard, admission, mailbox);
-            Box::pin(session.run()).await;
+            Some(Box::new(open(&core, stream, connect, guard, admission, mailbox)))
         }
         Err((code, why)) => {
             core.refused(peer, &shown(&connect.client_id), why);
@@ -110,6 +113,7 @@ pub(super) async fn serve(core: Arc<Core>, mut stream: Stream, peer: SocketAddr)
                 Code::Five(code) => encode::connack(&mut stream.output, connect.protocol, code),
             }
             flush(&mut stream).await;
+            None
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -111,7 +111,7 @@ impl Hub {
             let sent = match self.outbox.next(generation, || tx.buffer().len() > 1_000) {
                 Work::Leave => return,
                 Work::Ping(number) => {
-                    tx.publish(PING, Bytes::copy_from_slice(&number.to_be_bytes())).map(|_| ())
+                    tx.publish(PING, Bytes::copy_from_slice(&number.to_be_bytes())).map(|_| ()).map_err(lost)
                 }
                 Work::Messages(mut batch) => {
                     let last = batch.pop();
@@ -289,10 +289,10 @@ fn publish(message: Message) -> Packet {
 }
 
 /// `LinkTx::send` is async by name only: it blocks until the router has room and is ready at the first poll.
-fn send(tx: &mut LinkTx, packet: Packet) -> Result<(), rumqttd::local::LinkError> {
+fn send(tx: &mut LinkTx, packet: Packet) -> Result<()> {
     match pin!(tx.send(packet)).poll(&mut Context::from_waker(Waker::noop())) {
-        std::task::Poll::Ready(sent) => sent.map(|_| ()),
-        std::task::Poll::Pending => Ok(()),
+        Poll::Ready(sent) => sent.map(|_| ()).map_err(lost),
+        Poll::Pending => Ok(()),
     }
 }
 

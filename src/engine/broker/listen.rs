@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::gate::{self, Core};
 use super::registry::count;
+use super::session::Session;
 use super::stream::Stream;
 
 /// TLS and how many handshakes may run at once.
@@ -45,13 +46,24 @@ pub(super) async fn listen(core: Arc<Core>, listener: TcpListener, tls: Option<T
         };
         let (core, tls) = (core.clone(), tls.clone());
         tokio::spawn(async move {
-            // A task of its own: a panic in here ends this connection and no other.
-            if let Some(stream) = open(&core, socket, peer, tls).await {
-                Box::pin(gate::serve(core, stream, peer)).await;
+            // A task of its own: a panic in here ends this connection and no other. What belongs to entering is boxed, so
+            // that it is gone when the session begins.
+            if let Some(session) = Box::pin(enter(core, socket, peer, tls)).await {
+                Box::pin(session.run()).await;
             }
             drop(door);
         });
     }
+}
+
+async fn enter(
+    core: Arc<Core>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Tls>,
+) -> Option<Box<Session>> {
+    let stream = open(&core, socket, peer, tls).await?;
+    gate::enter(core, stream, peer).await
 }
 
 async fn open(core: &Core, socket: TcpStream, peer: SocketAddr, tls: Option<Tls>) -> Option<Stream> {

@@ -173,9 +173,10 @@ impl Seats {
 
     /// Waits until nobody sits, at most this long.
     pub(super) fn wait_empty(&self, time: std::time::Duration) -> bool {
+        let end = tokio::time::Instant::now().into_std() + time;
         let mut taken = self.taken.lock();
         while !taken.is_empty() {
-            if self.changed.wait_for(&mut taken, time).timed_out() {
+            if self.changed.wait_until(&mut taken, end).timed_out() {
                 return taken.is_empty();
             }
         }

@@ -114,7 +114,9 @@ pub(super) struct Session {
     paused: bool,
     stuck_since: Option<Instant>,
     mailbox: Option<mpsc::Receiver<Down>>,
-    outcomes: (mpsc::UnboundedSender<(u32, Outcome)>, mpsc::UnboundedReceiver<(u32, Outcome)>),
+    outcomes: mpsc::UnboundedReceiver<(u32, Outcome)>,
+    /// Its other end, for tickets. As many are out as there are pending publishes.
+    back: mpsc::UnboundedSender<(u32, Outcome)>,
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     number: u32,
@@ -155,6 +157,7 @@ impl Session {
         let longest = core.limits.keep_alive.duration().min(Duration::from_secs(65_535));
         let keep_alive = if asked.is_zero() || asked > longest { longest } else { asked };
         let window = usize::from(connect.receive_max.unwrap_or(u16::MAX)).min(core.limits.inflight_max);
+        let (back, outcomes) = mpsc::unbounded_channel();
         let mut session = Session {
             seat,
             guard,
@@ -165,7 +168,8 @@ impl Session {
             paused: false,
             stuck_since: None,
             mailbox,
-            outcomes: mpsc::unbounded_channel(),
+            outcomes,
+            back,
             pending: VecDeque::new(),
             pending_bytes: 0,
             number: 0,
@@ -192,7 +196,7 @@ impl Session {
     }
 
     /// Runs until the session ends and cleans up behind it.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let seat = self.seat.clone();
         let end = tokio::select! {
             biased;
@@ -266,7 +270,7 @@ impl Session {
         };
         tokio::select! {
             step = stream.step(read) => Happened::Step(step),
-            Some(outcome) = outcomes.1.recv() => Happened::Outcome(outcome),
+            Some(outcome) = outcomes.recv() => Happened::Outcome(outcome),
             Some(down) = next_down(mailbox), if take && subscribed => Happened::Down(down),
             heard = next_heard(link), if take => Happened::Heard(heard),
             () = sleep_until(deadline) => Happened::Time,
@@ -395,7 +399,7 @@ impl Session {
         }
         while !self.pending.is_empty() || self.stream.unwritten() {
             let settled = tokio::select! {
-                Some((number, outcome)) = self.outcomes.1.recv() => self.settle(number, outcome).is_ok(),
+                Some((number, outcome)) = self.outcomes.recv() => self.settle(number, outcome).is_ok(),
                 step = self.stream.step(false) => step.is_ok(),
             };
             if !settled {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash};
+use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash, fingerprint};
 use super::segment::Segment;
 use super::{RECORD_BYTES_MAX, damaged, no_longer_kept};
 use crate::base::{Error, Result};
@@ -63,6 +63,11 @@ impl Cursor {
         self.previous = Some(frame.hash);
         self.used = begin + length;
         Ok((frame.number, &self.buffer[begin..begin + length]))
+    }
+
+    /// Of the record that `next` gave last.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.previous.as_ref().map_or(0, fingerprint)
     }
 
     fn fill(&mut self, bytes: usize) -> Result<()> {

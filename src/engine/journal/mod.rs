@@ -109,7 +109,8 @@ impl Journal {
 
     /// Queues a record and gives it the next number. The ticket tells when it is on the disk.
     pub fn append(&self, payload: &[u8]) -> Result<Ticket> {
-        self.shared.append(payload).map(|(number, batch)| Ticket::new(self.shared.clone(), number, batch))
+        let (number, batch, hash) = self.shared.append(payload)?;
+        Ok(Ticket::new(self.shared.clone(), number, batch, record::fingerprint(&hash)))
     }
 
     /// The oldest number that can be read; one above `last_number` when there is none.
@@ -125,6 +126,13 @@ impl Journal {
     /// Why the journal refuses to append, when it does.
     pub fn failed(&self) -> Option<String> {
         self.shared.state.lock().failed.clone()
+    }
+
+    /// What `Ticket::fingerprint` was for the record `number`, which must be on the disk.
+    pub fn fingerprint(&self, number: u64) -> Result<u64> {
+        let (mut cursor, _) = self.cursor(number)?.ok_or_else(|| no_longer_kept(number))?;
+        while cursor.next()?.0 < number {}
+        Ok(cursor.fingerprint())
     }
 
     /// At most `max` records that are on the disk, beginning with number `from`; fewer when they are large.
@@ -185,19 +193,7 @@ impl Journal {
 
     fn walk(&self, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> Result<bool>) -> Result<()> {
         let mut next = from;
-        loop {
-            let (mut cursor, last) = {
-                let state = self.shared.state.lock();
-                if next > state.synced {
-                    return Ok(());
-                }
-                let at = state.segments.partition_point(|segment| segment.first <= next);
-                let Some(segment) = at.checked_sub(1).and_then(|at| state.segments.get(at)) else {
-                    return Err(no_longer_kept(next));
-                };
-                let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
-                (Cursor::open(segment, next)?, last)
-            };
+        while let Some((mut cursor, last)) = self.cursor(next)? {
             while next <= last {
                 let (number, payload) = cursor.next()?;
                 if number == next {
@@ -208,6 +204,21 @@ impl Journal {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A place at or before the record `number`, and the last record of its segment. None past the end.
+    fn cursor(&self, number: u64) -> Result<Option<(Cursor, u64)>> {
+        let state = self.shared.state.lock();
+        if number > state.synced {
+            return Ok(None);
+        }
+        let at = state.segments.partition_point(|segment| segment.first <= number);
+        let Some(segment) = at.checked_sub(1).and_then(|at| state.segments.get(at)) else {
+            return Err(no_longer_kept(number));
+        };
+        let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
+        Ok(Some((Cursor::open(segment, number)?, last)))
     }
 
     /// Makes the next sync fail, as a broken disk would.

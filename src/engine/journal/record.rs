@@ -13,6 +13,11 @@ const BATCH: u32 = 1 << 31;
 /// A hash of the chain.
 pub(super) type Hash = [u8; 16];
 
+/// The part of a hash that outsiders keep.
+pub(super) fn fingerprint(hash: &Hash) -> u64 {
+    u64_at(hash, 0)
+}
+
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {

@@ -81,8 +81,8 @@ impl Shared {
         }
     }
 
-    /// Queues a record: its number and its batch.
-    pub(super) fn append(&self, payload: &[u8]) -> Result<(u64, u64)> {
+    /// Queues a record: its number, its batch and its hash.
+    pub(super) fn append(&self, payload: &[u8]) -> Result<(u64, u64, Hash)> {
         if payload.len() > RECORD_BYTES_MAX {
             return Err(Error::too_many(format!("a record of {} bytes is too large", payload.len()))
                 .hint(format!("at most {RECORD_BYTES_MAX} bytes")));
@@ -109,12 +109,12 @@ impl Shared {
         state.chain = record::encode(&mut queue.bytes, &state.chain, number, begins, payload);
         queue.last = number;
         state.last = number;
-        let batch = state.batch;
+        let (batch, hash) = (state.batch, state.chain);
         drop(guard);
         if begins {
             self.queued.notify_one();
         }
-        Ok((number, batch))
+        Ok((number, batch, hash))
     }
 
     pub(super) fn wait(&self, number: u64, batch: u64) -> Result<()> {

@@ -13,16 +13,22 @@ pub struct Ticket {
     shared: Arc<Shared>,
     number: u64,
     batch: u64,
+    fingerprint: u64,
 }
 
 impl Ticket {
-    pub(super) fn new(shared: Arc<Shared>, number: u64, batch: u64) -> Ticket {
-        Ticket { shared, number, batch }
+    pub(super) fn new(shared: Arc<Shared>, number: u64, batch: u64, fingerprint: u64) -> Ticket {
+        Ticket { shared, number, batch, fingerprint }
     }
 
     /// The record's number.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Stands for the record and all before it: part of the chain's hash.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
     }
 
     /// Blocks until the record is on the disk, or will never be.

@@ -18,6 +18,10 @@ pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 /// Rows in order; one without a value hides the row of the sources after it.
 pub(super) type Source<'a> = Box<dyn Iterator<Item = Result<(Bytes, Option<Bytes>)>> + 'a>;
 
+pub(super) use super::read::Each;
+/// Which change put or deleted a row, and the row.
+type By = (u64, Option<Bytes>);
+
 /// Whether no key can lie within; maps panic when asked for such a range.
 pub(super) fn is_empty(bounds: Bounds<'_>) -> bool {
     use Bound::{Excluded, Included};
@@ -31,7 +35,7 @@ pub(super) fn is_empty(bounds: Bounds<'_>) -> bool {
 /// The changes that are in the journal's queue and perhaps not in redb yet.
 #[derive(Clone, Default)]
 pub(super) struct Recent {
-    tables: BTreeMap<Cow<'static, str>, BTreeMap<Bytes, (u64, Option<Bytes>)>>,
+    tables: BTreeMap<Cow<'static, str>, BTreeMap<Bytes, By>>,
     changes: VecDeque<(u64, Arc<Layer>)>,
 }
 
@@ -92,11 +96,7 @@ fn directed<'a, I: DoubleEndedIterator<Item = Result<(Bytes, Option<Bytes>)>> + 
 }
 
 /// Hands the merged rows to `each` until it says false. Of equal keys, the earlier source counts.
-pub(super) fn merge(
-    mut sources: Vec<Source<'_>>,
-    back: bool,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-) -> Result<()> {
+pub(super) fn merge(mut sources: Vec<Source<'_>>, back: bool, each: Each<'_>) -> Result<()> {
     let mut heads = Vec::with_capacity(sources.len());
     for source in &mut sources {
         heads.push(source.next().transpose()?);

@@ -61,6 +61,12 @@ impl Store {
             ))
             .hint("put the missing files back, or restore from a backup"));
         }
+        if held >= recovered.first && state.view()?.chain()? != Some(journal.fingerprint(held)?) {
+            return Err(Error::unavailable(format!(
+                "the store is damaged: its state and its journal do not belong together at change {held}"
+            ))
+            .hint("put the files of one store back, or restore from a backup"));
+        }
         replay(&state, &journal, held)?;
         let replayed = recovered.last - held;
         let shared = Arc::new(Shared::new(options, journal, state, recovered.last, replayed, lock));
@@ -125,11 +131,11 @@ fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
         layers.push(layer);
         last = number;
         if layers.len() == REPLAY_CHANGES_MAX {
-            state.apply(layers.iter(), last)?;
+            state.apply(layers.iter(), last, journal.fingerprint(last)?)?;
             layers.clear();
         }
         Ok(())
     })?;
-    state.apply(layers.iter(), last)?;
+    state.apply(layers.iter(), last, journal.fingerprint(last)?)?;
     state.checkpoint()
 }

@@ -13,6 +13,9 @@ use super::table::Table;
 use super::value;
 use crate::base::Result;
 
+/// Takes a key and its value, and says whether to go on.
+pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<bool>;
+
 /// Bytes below the typed calls. It is not named outside this folder, so that nobody else can implement `Read`.
 pub trait Rows {
     /// The bytes behind a key.
@@ -23,7 +26,7 @@ pub trait Rows {
         table: &'static str,
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
         back: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
+        each: Each<'_>,
     ) -> Result<()>;
 }
 
@@ -147,13 +150,7 @@ impl Rows for Snapshot {
         self.0.get(table, key)
     }
 
-    fn scan(
-        &self,
-        table: &'static str,
-        bounds: Bounds<'_>,
-        back: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    fn scan(&self, table: &'static str, bounds: Bounds<'_>, back: bool, each: Each<'_>) -> Result<()> {
         if layer::is_empty(bounds) { Ok(()) } else { self.0.scan(table, bounds, back, each) }
     }
 }

@@ -12,13 +12,13 @@ use redb::{
     TableHandle,
 };
 
-use super::layer::{Bounds, Layer, Source};
+use super::layer::{Bounds, Each, Layer, Source};
 use crate::base::{Error, Result};
 
 /// The form of the file that this program writes.
 const FORMAT: u64 = 1;
 
-/// What the file knows of itself: `format`, and `last`, the newest change in it.
+/// What the file knows of itself: `format`; `last`, the newest change in it; `chain`, the journal's fingerprint there.
 const MARKS: TableDefinition<'static, &str, u64> = TableDefinition::new("_marks");
 
 type Raw = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -80,8 +80,14 @@ impl State {
         Ok(View(self.database.begin_read()?))
     }
 
-    /// Applies layers, oldest first, in one commit that is visible but not durable. `last` is the newest change.
-    pub(super) fn apply<'a>(&self, layers: impl Iterator<Item = &'a Layer>, last: u64) -> Result<()> {
+    /// Applies layers, oldest first, in one commit that is visible but not durable. `last` is the newest change
+    /// and `chain` its fingerprint in the journal.
+    pub(super) fn apply<'a>(
+        &self,
+        layers: impl Iterator<Item = &'a Layer>,
+        last: u64,
+        chain: u64,
+    ) -> Result<()> {
         // Sorted and each key once: what costs is the insert at a random place.
         let mut merged: BTreeMap<&str, BTreeMap<&Bytes, &Option<Bytes>>> = BTreeMap::new();
         for layer in layers {
@@ -99,7 +105,9 @@ impl State {
                     }
                 }
             }
-            tx.open_table(MARKS)?.insert("last", last)?;
+            let mut marks = tx.open_table(MARKS)?;
+            marks.insert("last", last)?;
+            marks.insert("chain", chain)?;
             Ok(())
         })
     }
@@ -131,19 +139,18 @@ impl View {
         Ok(self.mark("last")?.unwrap_or(0))
     }
 
+    /// The journal's fingerprint at that change.
+    pub(super) fn chain(&self) -> Result<Option<u64>> {
+        self.mark("chain")
+    }
+
     pub(super) fn get(&self, table: &str, key: &[u8]) -> Result<Option<Bytes>> {
         let Some(table) = self.table(table)? else { return Ok(None) };
         Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value())))
     }
 
     /// Hands the rows within the bounds to `each` until it says false.
-    pub(super) fn scan(
-        &self,
-        table: &str,
-        bounds: Bounds<'_>,
-        back: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    pub(super) fn scan(&self, table: &str, bounds: Bounds<'_>, back: bool, each: Each<'_>) -> Result<()> {
         let Some(table) = self.table(table)? else { return Ok(()) };
         let mut rows = table.range::<&[u8]>(bounds)?;
         while let Some(row) = if back { rows.next_back() } else { rows.next() } {

@@ -223,6 +223,18 @@ fn the_state_is_rebuilt_from_a_complete_journal() {
 }
 
 #[test]
+fn files_of_two_stores_do_not_mix() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (folder, value) in [(&one, "one"), (&two, "two")] {
+        let store = open(folder.path());
+        (0..5).for_each(|number| put(&store, number, value).unwrap());
+    }
+    std::fs::copy(one.path().join("state.redb"), two.path().join("state.redb")).unwrap();
+    let error = refusal(two.path(), options());
+    assert!(error.message().contains("do not belong together"), "{}", error.message());
+}
+
+#[test]
 fn after_a_crash_there_is_exactly_the_acknowledged_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::change::{Event, Origin};
 use super::key::{self, Key};
-use super::layer::{self, Bounds, Layer, Recent};
+use super::layer::{self, Bounds, Each, Layer, Recent};
 use super::read::Rows;
 use super::state::{State, View};
 use super::table::Table;
@@ -98,13 +98,7 @@ impl Rows for Tx {
         }
     }
 
-    fn scan(
-        &self,
-        table: &'static str,
-        bounds: Bounds<'_>,
-        back: bool,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    fn scan(&self, table: &'static str, bounds: Bounds<'_>, back: bool, each: Each<'_>) -> Result<()> {
         if layer::is_empty(bounds) {
             return Ok(());
         }

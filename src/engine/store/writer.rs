@@ -204,9 +204,10 @@ impl Shared {
                 }
                 self.moved.notify_all();
             }
-            let last = batch.last().map_or(0, |item| item.change.number);
+            let (last, chain) =
+                batch.last().map_or((0, 0), |item| (item.change.number, item.ticket.fingerprint()));
             let layers = batch.iter().map(|item| &*item.layer);
-            if let Err(e) = synced.and_then(|_| self.state.apply(layers, last)) {
+            if let Err(e) = synced.and_then(|_| self.state.apply(layers, last, chain)) {
                 let why: Arc<str> = e.to_string().into();
                 // Refuse first, so that nobody who hears of the failure can still queue.
                 self.fail(why.clone());

@@ -123,8 +123,8 @@ pub struct Cell {
 /// How many cells stand in a column, and how large they are, for a fleet of this size.
 pub fn cell_rows(total: usize) -> (usize, f64) {
     match total {
-        0..=40 => (4, 26.0),
-        41..=150 => (7, 18.0),
+        0..=40 => (6, 28.0),
+        41..=150 => (9, 24.0),
         _ => (14, 14.0),
     }
 }
@@ -179,11 +179,19 @@ pub fn health_map(label: &str, cells: &[Cell], (rows, size): (usize, f64)) -> St
 /// The sign of a status: a shape of its own besides its colour.
 pub fn glyph(tone: &str, word: &str) -> String {
     let shape = match tone {
-        "ok" => "<circle class=\"f\" cx=\"7\" cy=\"7\" r=\"6\"/><path class=\"k\" d=\"M4.3 7.2 6.3 9.2 9.8 5.2\"/>",
-        "warn" => "<path class=\"f\" d=\"M7 1.2 13.4 12.4H.6Z\"/><path class=\"k\" d=\"M7 5.4v3.2M7 10.6v.1\"/>",
+        "ok" => {
+            "<circle class=\"f\" cx=\"7\" cy=\"7\" r=\"6\"/><path class=\"k\" d=\"M4.3 7.2 6.3 9.2 9.8 5.2\"/>"
+        }
+        "warn" => {
+            "<path class=\"f\" d=\"M7 1.2 13.4 12.4H.6Z\"/><path class=\"k\" d=\"M7 5.4v3.2M7 10.6v.1\"/>"
+        }
         "crit" => "<circle class=\"f\" cx=\"7\" cy=\"7\" r=\"6\"/><path class=\"k\" d=\"M5 5 9 9M9 5 5 9\"/>",
-        "maint" => "<rect class=\"f\" x=\"1.5\" y=\"1.5\" width=\"11\" height=\"11\" rx=\"3\"/><path class=\"k\" d=\"M5.4 5v4M8.6 5v4\"/>",
-        "accent" => "<circle class=\"h\" cx=\"7\" cy=\"7\" r=\"5\"/><circle class=\"f\" cx=\"7\" cy=\"7\" r=\"2.2\"/>",
+        "maint" => {
+            "<rect class=\"f\" x=\"1.5\" y=\"1.5\" width=\"11\" height=\"11\" rx=\"3\"/><path class=\"k\" d=\"M5.4 5v4M8.6 5v4\"/>"
+        }
+        "accent" => {
+            "<circle class=\"h\" cx=\"7\" cy=\"7\" r=\"5\"/><circle class=\"f\" cx=\"7\" cy=\"7\" r=\"2.2\"/>"
+        }
         _ => "<circle class=\"h\" cx=\"7\" cy=\"7\" r=\"5\" stroke-dasharray=\"2.6 2.6\"/>",
     };
     format!(

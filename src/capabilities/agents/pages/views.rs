@@ -6,7 +6,7 @@ use crate::kit::{Markup, Shell};
 
 /// A join code that was just made; the code is shown this once.
 #[derive(Clone, Debug)]
-pub struct NewCode {
+pub(crate) struct NewCode {
     /// Its name in lists, and the argument of its live part.
     pub id: String,
     /// What to paste on the new machine.
@@ -23,7 +23,7 @@ pub struct NewCode {
 
 /// A device that was just made; its secret is shown this once.
 #[derive(Clone, Debug)]
-pub struct NewDevice {
+pub(crate) struct NewDevice {
     /// Identifier, which is the MQTT user name.
     pub id: String,
     /// What people call it.
@@ -42,7 +42,7 @@ pub struct NewDevice {
 
 /// A join code in the list.
 #[derive(Clone, Debug)]
-pub struct CodeRow {
+pub(crate) struct CodeRow {
     /// First characters of its digest.
     pub short: String,
     /// Labels that the agent gets.
@@ -61,7 +61,7 @@ pub struct CodeRow {
 
 /// Where the wait for a new agent stands.
 #[derive(Clone, Debug)]
-pub enum Wait {
+pub(crate) enum Wait {
     /// Nobody used the code yet.
     Open,
     /// Somebody did.
@@ -82,7 +82,7 @@ pub enum Wait {
 /// `/agents/new`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "agents/new.html")]
-pub struct AgentNewPage {
+pub(crate) struct AgentNewPage {
     /// The frame.
     pub shell: Shell,
     /// `host`, `offline` or `device`.
@@ -106,7 +106,7 @@ pub struct AgentNewPage {
 /// The live part of `/agents/new`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "agents/_wait.html")]
-pub struct WaitPart {
+pub(crate) struct WaitPart {
     /// Where the wait stands.
     pub wait: Wait,
 }

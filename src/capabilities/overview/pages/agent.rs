@@ -13,7 +13,7 @@ use crate::wire::Inventory;
 use super::views::{label, tone};
 
 /// Tabs of the page: word and title.
-pub const TABS: [(&str, &str); 7] = [
+pub(crate) const TABS: [(&str, &str); 7] = [
     ("overview", "Overview"),
     ("metrics", "Metrics"),
     ("logs", "Logs"),
@@ -25,7 +25,7 @@ pub const TABS: [(&str, &str); 7] = [
 
 /// Something to choose by a link.
 #[derive(Clone, Debug)]
-pub struct Choice {
+pub(crate) struct Choice {
     /// What a person reads.
     pub title: &'static str,
     /// Where it leads.
@@ -36,7 +36,7 @@ pub struct Choice {
 
 /// The head of the page, above every tab.
 #[derive(Clone, Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// Identifier.
     pub id: String,
     /// Its name.
@@ -77,12 +77,12 @@ pub struct Head {
 
 impl Head {
     /// The head of an agent.
-    pub fn new(view: &AgentView, now: Timestamp) -> Head {
+    pub(crate) fn new(view: &AgentView, now: Timestamp) -> Head {
         let (agent, inventory) = (&view.agent, &view.agent.inventory);
-        let joined = |parts: &[&str]| {
-            parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" · ")
-        };
-        let cores = if inventory.cpu_count > 0 { format!("{} cores", inventory.cpu_count) } else { String::new() };
+        let joined =
+            |parts: &[&str]| parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join(" · ");
+        let cores =
+            if inventory.cpu_count > 0 { format!("{} cores", inventory.cpu_count) } else { String::new() };
         let memory = match inventory.memory_bytes {
             0 => String::new(),
             bytes => Unit::Bytes.text(bytes as f64),
@@ -117,7 +117,7 @@ impl Head {
 
 /// A chart in its card.
 #[derive(Clone, Debug)]
-pub struct ChartCard {
+pub(crate) struct ChartCard {
     /// What it shows.
     pub title: String,
     /// Of how much.
@@ -136,7 +136,7 @@ pub struct ChartCard {
 
 impl ChartCard {
     /// The card around a chart.
-    pub fn new(title: impl Into<String>, of: impl Into<String>, chart: &Chart<'_>) -> ChartCard {
+    pub(crate) fn new(title: impl Into<String>, of: impl Into<String>, chart: &Chart<'_>) -> ChartCard {
         let (number, unit) = chart.latest().map_or_else(Default::default, |value| chart.unit.parts(value));
         let many = chart.lines.len() > 1;
         let named = chart.lines.iter().zip(chart::SERIES).filter(|_| many);
@@ -154,7 +154,9 @@ impl ChartCard {
 
 /// A line of the log.
 #[derive(Clone, Debug)]
-pub struct LogRow {
+pub(crate) struct LogRow {
+    /// Its place in the log, so that a live page keeps the line that it has.
+    pub position: u64,
     /// Time of day, and the whole instant for its title.
     pub time: String,
     /// The instant.
@@ -171,7 +173,7 @@ pub struct LogRow {
 
 impl LogRow {
     /// The row of a line.
-    pub fn new(entry: &LogEntry) -> LogRow {
+    pub(crate) fn new(entry: &LogEntry) -> LogRow {
         let (class, word) = match telemetry::word(entry.severity) {
             "fatal" => ("err", "FATAL"),
             "error" => ("err", "ERR"),
@@ -181,6 +183,7 @@ impl LogRow {
             _ => ("dbg", "TRACE"),
         };
         LogRow {
+            position: entry.position,
             time: entry.at.format("%H:%M:%S%.3f"),
             at: entry.at.to_string(),
             class,
@@ -193,7 +196,7 @@ impl LogRow {
 
 /// The log's lines and what they are limited to.
 #[derive(Clone, Debug)]
-pub struct LogTail {
+pub(crate) struct LogTail {
     /// Levels to choose.
     pub levels: Vec<Choice>,
     /// Words that must occur.
@@ -204,13 +207,13 @@ pub struct LogTail {
     pub histogram: Markup,
     /// Oldest and newest instant of the lines.
     pub span: (String, String),
-    /// Oldest first.
+    /// Newest first.
     pub rows: Vec<LogRow>,
 }
 
 /// A certificate, labels and the acts that end an agent's access.
 #[derive(Clone, Debug)]
-pub struct AccessForm {
+pub(crate) struct AccessForm {
     /// Labels that an administrator gave, as text.
     pub labels: String,
     /// Labels that the agent proposes.
@@ -229,7 +232,7 @@ pub struct AccessForm {
 
 impl AccessForm {
     /// What the tab says of an agent.
-    pub fn new(view: &AgentView, may_change: bool) -> AccessForm {
+    pub(crate) fn new(view: &AgentView, may_change: bool) -> AccessForm {
         let (since, reason) = match &view.agent.state {
             State::Pending { since } | State::Active { since } => (*since, String::new()),
             State::Quarantined { since, reason } => (*since, reason.clone()),
@@ -248,11 +251,11 @@ impl AccessForm {
 }
 
 /// A disk or interface in the inventory: name, kind, size or addresses.
-pub type Part = (String, String, String);
+pub(crate) type Part = (String, String, String);
 
 /// What the host is made of.
 #[derive(Clone, Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// Name and value.
     pub facts: Vec<(&'static str, String)>,
     /// Disks.
@@ -265,7 +268,7 @@ pub struct Parts {
 
 impl Parts {
     /// The parts of an inventory.
-    pub fn new(inventory: &Inventory, hostname: &str) -> Parts {
+    pub(crate) fn new(inventory: &Inventory, hostname: &str) -> Parts {
         let facts = [
             ("Host name", hostname.to_owned()),
             ("System", inventory.os.clone()),
@@ -279,7 +282,9 @@ impl Parts {
         let interfaces = inventory.interfaces.iter();
         Parts {
             facts: facts.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
-            disks: disks.map(|d| (d.mount.clone(), d.kind.clone(), Unit::Bytes.text(d.bytes as f64))).collect(),
+            disks: disks
+                .map(|d| (d.mount.clone(), d.kind.clone(), Unit::Bytes.text(d.bytes as f64)))
+                .collect(),
             interfaces: interfaces.map(|i| (i.name.clone(), i.mac.clone(), i.addresses.join(", "))).collect(),
             packages: inventory.packages.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
         }
@@ -288,7 +293,7 @@ impl Parts {
 
 /// What the chosen tab shows.
 #[derive(Clone, Debug)]
-pub enum Body {
+pub(crate) enum Body {
     /// Charts, facts, and what happened last.
     Overview {
         /// CPU, memory, disks, network, load.
@@ -318,7 +323,7 @@ pub enum Body {
 /// `/agents/{id}`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/agent.html")]
-pub struct AgentPage {
+pub(crate) struct AgentPage {
     /// The frame.
     pub shell: Shell,
     /// Above every tab.
@@ -338,7 +343,7 @@ pub struct AgentPage {
 /// The head, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_agent_head.html")]
-pub struct HeadPart<'a> {
+pub(crate) struct HeadPart<'a> {
     /// Above every tab.
     pub head: &'a Head,
 }
@@ -346,7 +351,7 @@ pub struct HeadPart<'a> {
 /// The chosen tab, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_agent_body.html")]
-pub struct BodyPart<'a> {
+pub(crate) struct BodyPart<'a> {
     /// The chosen tab.
     pub body: &'a Body,
     /// Above every tab.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use askama::Template;
 
 use super::views::{
-    Attention, AttentionPart, Fleet, FleetPart, Home, OverviewPage, RecentPart, SiteMap, Tile, TilesPart, tone,
+    Attention, AttentionPart, Fleet, FleetPart, Home, OverviewPage, RecentPart, SiteMap, Tile, TilesPart,
+    tone,
 };
 use crate::base::{Result, limits};
 use crate::capabilities::agents::{self, AgentView, Health, ops::Counts, ops::ListAgents};
@@ -86,7 +87,11 @@ fn home(ctx: &Ctx<'_>, counts: Counts) -> Result<Home> {
         let name = agents::named(&read, ctx.tenant, task.agent).unwrap_or_else(|_| task.agent.to_string());
         TaskRow::new(task, &name, ctx.now)
     };
-    let open = tasks::ops::ListTasks { state: "open".into(), limit: Some(limits::PAGE_ROWS_MAX), ..Default::default() };
+    let open = tasks::ops::ListTasks {
+        state: "open".into(),
+        limit: Some(limits::PAGE_ROWS_MAX),
+        ..Default::default()
+    };
     let open = tasks::ops::list(ctx, open)?;
     Ok(Home {
         tiles: tiles(counts, open.items.len(), open.next.is_some()),
@@ -100,9 +105,8 @@ fn home(ctx: &Ctx<'_>, counts: Counts) -> Result<Home> {
 /// The numbers at the top.
 fn tiles(counts: Counts, open: usize, more: bool) -> Vec<Tile> {
     let heard = counts.healthy + counts.warning + counts.critical;
-    let plain = |href, icon, title, number: usize, note: &str, tone| Tile {
+    let plain = |href, title, number: usize, note: &str, tone| Tile {
         href,
-        icon,
         title,
         number: number.to_string(),
         unit: String::new(),
@@ -120,12 +124,17 @@ fn tiles(counts: Counts, open: usize, more: bool) -> Vec<Tile> {
     let reporting = Tile {
         unit: format!("/ {}", counts.total),
         drawing: Markup(chart::segments(&bar)),
-        ..plain("/agents", "radio", "Agents reporting", heard, if heard == counts.total { "all of them" } else { "of those enrolled" }, "")
+        ..plain(
+            "/agents",
+            "Agents reporting",
+            heard,
+            if heard == counts.total { "all of them" } else { "of those enrolled" },
+            "",
+        )
     };
     let (critical, warning) = (counts.critical, counts.warning);
     let mut tasks = plain(
         "/tasks?state=open",
-        "workflow",
         "Open tasks",
         open,
         if open == 0 { "nothing waits" } else { "waiting or running" },
@@ -136,9 +145,27 @@ fn tiles(counts: Counts, open: usize, more: bool) -> Vec<Tile> {
     }
     vec![
         reporting,
-        plain("/agents?filter=status%3Acritical", "octagon-alert", "Critical", critical, if critical == 0 { "none" } else { "act now" }, if critical == 0 { "" } else { "bad" }),
-        plain("/agents?filter=status%3Awarning", "triangle-alert", "Warning", warning, if warning == 0 { "none" } else { "look today" }, ""),
-        plain("/agents?filter=status%3Aoffline", "circle-dashed", "Offline", counts.offline, if counts.offline == 0 { "none" } else { "not heard for a minute" }, ""),
+        plain(
+            "/agents?filter=status%3Acritical",
+            "Critical",
+            critical,
+            if critical == 0 { "none" } else { "act now" },
+            if critical == 0 { "" } else { "bad" },
+        ),
+        plain(
+            "/agents?filter=status%3Awarning",
+            "Warning",
+            warning,
+            if warning == 0 { "none" } else { "look today" },
+            "",
+        ),
+        plain(
+            "/agents?filter=status%3Aoffline",
+            "Offline",
+            counts.offline,
+            if counts.offline == 0 { "none" } else { "not heard for a minute" },
+            "",
+        ),
         tasks,
     ]
 }
@@ -173,7 +200,11 @@ fn fleet(ctx: &Ctx<'_>, counts: Counts) -> Result<Fleet> {
             } else {
                 format!("/agents?{}", query(&[("filter", &format!("site:\"{name}\""))]))
             },
-            map: Markup(chart::health_map(&format!("{title}: {} agents, {heard} heard", views.len()), &cells, size)),
+            map: Markup(chart::health_map(
+                &format!("{title}: {} agents, {heard} heard", views.len()),
+                &cells,
+                size,
+            )),
             name: title,
             heard,
             total: views.len(),

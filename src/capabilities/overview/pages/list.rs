@@ -48,7 +48,11 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let counts = agents::ops::counts(ctx, Nothing {})?;
     let tab = |title, wanted: &str, count, hot| ListTab {
         title,
-        href: if wanted.is_empty() { "/agents".to_owned() } else { format!("/agents?{}", query(&[("filter", wanted)])) },
+        href: if wanted.is_empty() {
+            "/agents".to_owned()
+        } else {
+            format!("/agents?{}", query(&[("filter", wanted)]))
+        },
         count,
         hot: hot && count > 0,
         current: filter == wanted,

@@ -41,8 +41,10 @@ impl Asked {
     fn new(id: AgentId, values: &BTreeMap<String, String>) -> Asked {
         let get = |key: &str| values.get(key).map(|v| v.trim()).unwrap_or_default();
         let tab = TABS.into_iter().find(|(word, _)| *word == get("tab")).unwrap_or(TABS[0]).0;
-        let (range, minutes) = RANGES.into_iter().find(|(word, _)| *word == get("range")).unwrap_or(RANGES[1]);
-        let (_, severity, least) = LEVELS.into_iter().find(|(_, word, _)| *word == get("severity")).unwrap_or(LEVELS[0]);
+        let (range, minutes) =
+            RANGES.into_iter().find(|(word, _)| *word == get("range")).unwrap_or(RANGES[1]);
+        let (_, severity, least) =
+            LEVELS.into_iter().find(|(_, word, _)| *word == get("severity")).unwrap_or(LEVELS[0]);
         Asked { id, tab, range, minutes, severity, least, words: get("words").to_owned() }
     }
 
@@ -71,7 +73,8 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         current: word == asked.range,
     };
     html(&AgentPage {
-        shell: Shell::new(ctx, request, view.agent.name.to_string(), "/agents").live(format!("agent:{topic}")),
+        shell: Shell::new(ctx, request, view.agent.name.to_string(), "/agents")
+            .live(format!("agent:{topic}")),
         head: Head::new(&view, ctx.now),
         tabs: TABS
             .map(|(word, title)| Choice {
@@ -107,8 +110,13 @@ pub(super) fn live(ctx: &Ctx<'_>, argument: &str) -> Result<String> {
 
 fn body(ctx: &Ctx<'_>, asked: &Asked, view: &AgentView) -> Result<Body> {
     let events = |limit| -> Result<Vec<EventRow>> {
-        let asked = telemetry::ops::QueryEvents { agent: Some(asked.id), limit: Some(limit), ..Default::default() };
-        Ok(telemetry::ops::events(ctx, asked)?.items.iter().map(|event| EventRow::of(event, ctx.now)).collect())
+        let asked =
+            telemetry::ops::QueryEvents { agent: Some(asked.id), limit: Some(limit), ..Default::default() };
+        Ok(telemetry::ops::events(ctx, asked)?
+            .items
+            .iter()
+            .map(|event| EventRow::of(event, ctx.now))
+            .collect())
     };
     let tasks = |limit| -> Result<Vec<TaskRow>> {
         let asked = tasks::ops::ListTasks { agent: Some(asked.id), limit: Some(limit), ..Default::default() };
@@ -127,7 +135,14 @@ fn body(ctx: &Ctx<'_>, asked: &Asked, view: &AgentView) -> Result<Body> {
 }
 
 /// A chart of these series; the text is what the line is called.
-fn chart(ctx: &Ctx<'_>, asked: &Asked, title: &str, of: String, series: &[(String, String)], threshold: Option<f64>) -> Result<ChartCard> {
+fn chart(
+    ctx: &Ctx<'_>,
+    asked: &Asked,
+    title: &str,
+    of: String,
+    series: &[(String, String)],
+    threshold: Option<f64>,
+) -> Result<ChartCard> {
     let from = ctx.now - Span::from_minutes(asked.minutes);
     let mut lines: Vec<(&str, Vec<Reading>)> = Vec::new();
     for (name, called) in series.iter().take(chart::SERIES.len()) {
@@ -139,7 +154,8 @@ fn chart(ctx: &Ctx<'_>, asked: &Asked, title: &str, of: String, series: &[(Strin
             points: Some(POINTS),
         };
         let points = telemetry::ops::query(ctx, wanted)?;
-        let reading = |p: &telemetry::ops::Point| Reading { at: p.at, value: p.mean, low: p.min, high: p.max };
+        let reading =
+            |p: &telemetry::ops::Point| Reading { at: p.at, value: p.mean, low: p.min, high: p.max };
         lines.push((called, points.iter().map(reading).collect()));
     }
     let width = Span::from_minutes(asked.minutes).milliseconds() / POINTS as u64;
@@ -195,7 +211,8 @@ fn instances(known: &[SeriesView], name: &str) -> Vec<(String, String)> {
         .iter()
         .filter_map(|series| {
             let (base, instance) = crate::wire::metrics::split(&series.name);
-            (base == name).then(|| (series.name.clone(), if instance.is_empty() { name } else { instance }.to_owned()))
+            (base == name)
+                .then(|| (series.name.clone(), if instance.is_empty() { name } else { instance }.to_owned()))
         })
         .collect()
 }
@@ -204,7 +221,9 @@ fn instances(known: &[SeriesView], name: &str) -> Vec<(String, String)> {
 fn traffic(known: &[SeriesView]) -> Vec<(String, String)> {
     let mut busy: Vec<&SeriesView> = known
         .iter()
-        .filter(|series| series.name.starts_with("network.received_bytes_per_second{") && !series.name.contains("{lo}"))
+        .filter(|series| {
+            series.name.starts_with("network.received_bytes_per_second{") && !series.name.contains("{lo}")
+        })
         .collect();
     busy.sort_by(|a, b| b.value.total_cmp(&a.value));
     busy.into_iter()
@@ -254,13 +273,17 @@ fn tail(ctx: &Ctx<'_>, asked: &Asked) -> Result<LogTail> {
     let edge = |entry: Option<&LogEntry>| entry.map_or_else(String::new, |e| e.at.format("%d %b %H:%M:%S"));
     Ok(LogTail {
         levels: LEVELS
-            .map(|(title, word, _)| Choice { title, href: asked.href("logs", asked.range, word), current: word == asked.severity })
+            .map(|(title, word, _)| Choice {
+                title,
+                href: asked.href("logs", asked.range, word),
+                current: word == asked.severity,
+            })
             .into(),
         words: asked.words.clone(),
         severity: asked.severity.to_owned(),
         histogram: Markup(chart::histogram(&buckets(&lines))),
         span: (edge(lines.first()), edge(lines.last())),
-        rows: lines.iter().map(LogRow::new).collect(),
+        rows: lines.iter().rev().map(LogRow::new).collect(),
     })
 }
 

@@ -11,7 +11,11 @@ const HITS: usize = 7;
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let asked: String = request.asked("q").chars().take(100).collect();
     let words = asked.to_lowercase();
-    let mut groups = vec![("Agents", found(ctx, &asked)?), ("Pages", pages(ctx, &words)), ("Commands", commands(ctx, &words))];
+    let mut groups = vec![
+        ("Agents", found(ctx, &asked)?),
+        ("Pages", pages(ctx, &words)),
+        ("Commands", commands(ctx, &words)),
+    ];
     if ctx.actor.may("tasks.read") {
         groups.push(("Tasks", recent(ctx, &words)?));
     }
@@ -22,7 +26,12 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     html(&PalettePart { assets: ctx.site.assets.clone(), groups })
 }
 
-fn hit(href: impl Into<String>, icon: &'static str, title: impl Into<String>, note: impl Into<String>) -> Hit {
+fn hit(
+    href: impl Into<String>,
+    icon: &'static str,
+    title: impl Into<String>,
+    note: impl Into<String>,
+) -> Hit {
     Hit { href: href.into(), icon, title: title.into(), note: note.into() }
 }
 
@@ -31,7 +40,8 @@ fn found(ctx: &Ctx<'_>, asked: &str) -> Result<Vec<Hit>> {
     if asked.is_empty() || !ctx.actor.may("agents.read") {
         return Ok(Vec::new());
     }
-    let wanted = agents::ops::ListAgents { filter: asked.to_owned(), limit: Some(HITS), ..Default::default() };
+    let wanted =
+        agents::ops::ListAgents { filter: asked.to_owned(), limit: Some(HITS), ..Default::default() };
     let Ok(page) = agents::ops::list(ctx, wanted) else { return Ok(Vec::new()) };
     let icon = |view: &agents::AgentView| match tone(view.health) {
         "ok" => "server",
@@ -69,7 +79,13 @@ fn commands(ctx: &Ctx<'_>, words: &str) -> Vec<Hit> {
         ("agents.invite", "/agents/new", "plus", "Enrol an agent", "make a one-time code"),
         ("agents.invite", "/agents/new?tab=device", "plug", "Connect a device", "any MQTT client"),
         ("tasks.create_many", "/tasks#new-card", "play", "New task", "for one agent or many"),
-        ("agents.read", "/agents?filter=status%3Acritical%2Cwarning", "triangle-alert", "What needs attention", "agents with a reading beyond its bound"),
+        (
+            "agents.read",
+            "/agents?filter=status%3Acritical%2Cwarning",
+            "triangle-alert",
+            "What needs attention",
+            "agents with a reading beyond its bound",
+        ),
     ]
     .into_iter()
     .filter(|(permission, _, _, title, _)| ctx.actor.may(permission) && title.to_lowercase().contains(words))
@@ -86,7 +102,14 @@ fn recent(ctx: &Ctx<'_>, words: &str) -> Result<Vec<Hit>> {
     let hits = page.items.iter().filter_map(|task| {
         let agent = agents::named(&read, ctx.tenant, task.agent).unwrap_or_default();
         let matches = task.title().to_lowercase().contains(words) || task.id.to_string().contains(words);
-        matches.then(|| hit(format!("/tasks/{}", task.id), "workflow", task.title(), format!("{} on {agent}", task.state.word())))
+        matches.then(|| {
+            hit(
+                format!("/tasks/{}", task.id),
+                "workflow",
+                task.title(),
+                format!("{} on {agent}", task.state.word()),
+            )
+        })
     });
     Ok(hits.take(HITS).collect())
 }

@@ -55,7 +55,11 @@ fn agent(n: usize) -> AgentView {
                 memory_bytes: 16 << 30,
                 machine: "9f3c".into(),
                 booted: Some(now() - Span::from_days(41)),
-                interfaces: vec![Interface { name: "eth0".into(), mac: "52:54:00:12:34:56".into(), addresses: vec!["10.30.7.41/24".into()] }],
+                interfaces: vec![Interface {
+                    name: "eth0".into(),
+                    mac: "52:54:00:12:34:56".into(),
+                    addresses: vec!["10.30.7.41/24".into()],
+                }],
                 disks: vec![Disk { mount: "/".into(), kind: "ext4".into(), bytes: 40 << 30 }],
                 packages: (0..40).map(|n| (format!("package-{n}"), "1.2.3-1".to_owned())).collect(),
             },
@@ -128,9 +132,8 @@ fn task_rows(count: usize) -> Vec<TaskRow> {
 }
 
 fn home() -> Home {
-    let tile = |href, icon, title, number: &str, unit: &str, note: &str, tone| Tile {
+    let tile = |href, title, number: &str, unit: &str, note: &str, tone| Tile {
         href,
-        icon,
         title,
         number: number.into(),
         unit: unit.into(),
@@ -141,11 +144,14 @@ fn home() -> Home {
     let bar = chart::segments(&[("ok", 88), ("warn", 3), ("crit", 2), ("maint", 1), ("off", 3)]);
     Home {
         tiles: vec![
-            Tile { drawing: Markup(bar), ..tile("/agents", "radio", "Agents reporting", "93", "/ 97", "of those enrolled", "") },
-            tile("/agents", "octagon-alert", "Critical", "2", "", "act now", "bad"),
-            tile("/agents", "triangle-alert", "Warning", "3", "", "look today", ""),
-            tile("/agents", "circle-dashed", "Offline", "3", "", "not heard for a minute", ""),
-            tile("/tasks", "workflow", "Open tasks", "12", "", "waiting or running", ""),
+            Tile {
+                drawing: Markup(bar),
+                ..tile("/agents", "Agents reporting", "93", "/ 97", "of those enrolled", "")
+            },
+            tile("/agents", "Critical", "2", "", "act now", "bad"),
+            tile("/agents", "Warning", "3", "", "look today", ""),
+            tile("/agents", "Offline", "3", "", "not heard for a minute", ""),
+            tile("/tasks", "Open tasks", "12", "", "waiting or running", ""),
         ],
         attention: [0, 57, 1, 9, 44, 2]
             .into_iter()
@@ -172,20 +178,42 @@ fn fleet(count: usize) -> Fleet {
         let of: Vec<&AgentView> = views.iter().filter(|v| v.site() == *name).collect();
         let cells: Vec<Cell> = of
             .iter()
-            .map(|v| Cell { href: format!("/agents/{}", v.agent.id), title: v.agent.name.to_string(), tone: tone(v.health) })
+            .map(|v| Cell {
+                href: format!("/agents/{}", v.agent.id),
+                title: v.agent.name.to_string(),
+                tone: tone(v.health),
+            })
             .collect();
-        SiteMap { name: (*name).into(), href: "/agents".into(), heard: of.len(), total: of.len(), map: Markup(chart::health_map(name, &cells, size)) }
+        SiteMap {
+            name: (*name).into(),
+            href: "/agents".into(),
+            heard: of.len(),
+            total: of.len(),
+            map: Markup(chart::health_map(name, &cells, size)),
+        }
     };
     Fleet {
         sites: SITES.iter().map(site).filter(|s| s.total > 0).collect(),
-        legend: vec![("ok", 88, "healthy"), ("warn", 3, "warning"), ("crit", 2, "critical"), ("off", 3, "offline"), ("maint", 1, "inactive")],
+        legend: vec![
+            ("ok", 88, "healthy"),
+            ("warn", 3, "warning"),
+            ("crit", 2, "critical"),
+            ("off", 3, "offline"),
+            ("maint", 1, "inactive"),
+        ],
         hidden: 0,
     }
 }
 
 #[test]
 fn the_first_screen() {
-    let page = OverviewPage { shell: proof::shell("Overview", "/"), home: home(), fleet: fleet(97), first: false, may_enrol: true };
+    let page = OverviewPage {
+        shell: proof::shell("Overview", "/"),
+        home: home(),
+        fleet: fleet(97),
+        first: false,
+        may_enrol: true,
+    };
     assert!(!proof::page("overview", &page).contains("<b>after"));
     proof::page("overview-large", &OverviewPage { fleet: fleet(420), ..page.clone() });
     let quiet = Home { attention: Vec::new(), more: 0, events: Vec::new(), tasks: Vec::new(), ..home() };
@@ -209,7 +237,12 @@ fn the_list() {
     shell.flash = Some(crate::kit::Flash { failed: false, text: "3 tasks are queued".into() });
     let page = AgentListPage {
         shell,
-        tabs: vec![tab("All", 97, false, true), tab("Needs attention", 5, true, false), tab("Offline", 3, false, false), tab("Waiting", 1, true, false)],
+        tabs: vec![
+            tab("All", 97, false, true),
+            tab("Needs attention", 5, true, false),
+            tab("Offline", 3, false, false),
+            tab("Waiting", 1, true, false),
+        ],
         columns: vec![
             column("Agent", true, ""),
             column("Site", false, "opt"),
@@ -231,11 +264,24 @@ fn the_list() {
         may_run: true,
     };
     proof::page("agents-list", &page);
-    let wrong = AgentListPage { rows: Vec::new(), filter: "\"<x".into(), error: "a quote is not closed; add `\"`".into(), ..page };
+    let wrong = AgentListPage {
+        rows: Vec::new(),
+        filter: "\"<x".into(),
+        error: "a quote is not closed; add `\"`".into(),
+        ..page
+    };
     proof::page("agents-wrong", &wrong);
     proof::page("agents-rows", &AgentRowsPart { rows, may_run: false });
-    let hit = |title: &str| Hit { href: "/agents/x".into(), icon: "server", title: title.into(), note: "healthy · Lyon".into() };
-    proof::page("palette", &PalettePart { assets: "/static/test".into(), groups: vec![("Agents", vec![hit("a"), hit("<b>")])] });
+    let hit = |title: &str| Hit {
+        href: "/agents/x".into(),
+        icon: "server",
+        title: title.into(),
+        note: "healthy · Lyon".into(),
+    };
+    proof::page(
+        "palette",
+        &PalettePart { assets: "/static/test".into(), groups: vec![("Agents", vec![hit("a"), hit("<b>")])] },
+    );
     proof::page("palette-empty", &PalettePart { assets: String::new(), groups: Vec::new() });
 }
 
@@ -286,7 +332,8 @@ fn one_agent() {
     proof::page("agent-metrics-none", &agent_page("metrics", Body::Metrics { charts: Vec::new() }));
     let entry = |n: usize| LogEntry {
         at: now() - Span::from_seconds(200 - n as u64),
-        severity: [Severity::Info, Severity::Info, Severity::Warn, Severity::Debug, Severity::Error][n * 7 % 5],
+        severity: [Severity::Info, Severity::Info, Severity::Warn, Severity::Debug, Severity::Error]
+            [n * 7 % 5],
         source: "spoold.service".into(),
         text: format!("write failed: No space left on device path=/var/spool/press/q{n} errno=28 <i>"),
         position: n as u64,
@@ -295,7 +342,12 @@ fn one_agent() {
     let counts: Vec<(u32, u32, u32)> = (0..80).map(|n| (4 + n % 5, n % 3, u32::from(n % 9 == 0))).collect();
     let level = |title, current| Choice { title, href: "/agents/x?tab=logs".into(), current };
     let tail = LogTail {
-        levels: vec![level("All", true), level("Info +", false), level("Warn +", false), level("Error", false)],
+        levels: vec![
+            level("All", true),
+            level("Info +", false),
+            level("Warn +", false),
+            level("Error", false),
+        ],
         words: String::new(),
         severity: String::new(),
         histogram: Markup(chart::histogram(&counts)),
@@ -307,7 +359,10 @@ fn one_agent() {
     proof::page("agent-events", &agent_page("events", Body::Events(events(9))));
     proof::page("agent-tasks", &agent_page("tasks", Body::Tasks(task_rows(9))));
     let view = agent(0);
-    proof::page("agent-inventory", &agent_page("inventory", Body::Inventory(Parts::new(&view.agent.inventory, "press"))));
+    proof::page(
+        "agent-inventory",
+        &agent_page("inventory", Body::Inventory(Parts::new(&view.agent.inventory, "press"))),
+    );
     let mut access = agent_page("access", Body::Access(AccessForm::new(&view, true)));
     proof::page("agent-access", &access);
     access.head.state = "pending";

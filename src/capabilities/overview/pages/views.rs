@@ -2,15 +2,15 @@
 
 use askama::Template;
 
+use crate::base::Timestamp;
 use crate::capabilities::agents::{AgentView, Health};
 use crate::capabilities::tasks::TaskRow;
 use crate::capabilities::telemetry::EventRow;
-use crate::base::Timestamp;
 use crate::kit::chart::{self, Unit};
 use crate::kit::{Markup, Shell};
 
 /// Class of a health.
-pub fn tone(health: Health) -> &'static str {
+pub(crate) fn tone(health: Health) -> &'static str {
     match health {
         Health::Healthy => "ok",
         Health::Warning => "warn",
@@ -22,11 +22,9 @@ pub fn tone(health: Health) -> &'static str {
 
 /// A number at the top of the first screen.
 #[derive(Clone, Debug)]
-pub struct Tile {
+pub(crate) struct Tile {
     /// Where it leads.
     pub href: &'static str,
-    /// Name in the sprite.
-    pub icon: &'static str,
     /// What it counts.
     pub title: &'static str,
     /// The number.
@@ -43,7 +41,7 @@ pub struct Tile {
 
 /// The cells of one site.
 #[derive(Clone, Debug)]
-pub struct SiteMap {
+pub(crate) struct SiteMap {
     /// Name of the site.
     pub name: String,
     /// The list of its agents.
@@ -58,7 +56,7 @@ pub struct SiteMap {
 
 /// What burns.
 #[derive(Clone, Debug)]
-pub struct Attention {
+pub(crate) struct Attention {
     /// Which agent.
     pub id: String,
     /// Its name.
@@ -75,7 +73,7 @@ pub struct Attention {
 
 /// What the first screen shows, live.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub(crate) struct Home {
     /// Numbers.
     pub tiles: Vec<Tile>,
     /// What burns, worst first.
@@ -90,7 +88,7 @@ pub struct Home {
 
 /// The map of the fleet.
 #[derive(Clone, Debug)]
-pub struct Fleet {
+pub(crate) struct Fleet {
     /// Cells by site.
     pub sites: Vec<SiteMap>,
     /// Class, count and word of each health.
@@ -102,7 +100,7 @@ pub struct Fleet {
 /// `/`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/home.html")]
-pub struct OverviewPage {
+pub(crate) struct OverviewPage {
     /// The frame.
     pub shell: Shell,
     /// Numbers and lists.
@@ -118,7 +116,7 @@ pub struct OverviewPage {
 /// The tiles, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_tiles.html")]
-pub struct TilesPart<'a> {
+pub(crate) struct TilesPart<'a> {
     /// Numbers and lists.
     pub home: &'a Home,
 }
@@ -126,7 +124,7 @@ pub struct TilesPart<'a> {
 /// What burns and what happened, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_attention.html")]
-pub struct AttentionPart<'a> {
+pub(crate) struct AttentionPart<'a> {
     /// Numbers and lists.
     pub home: &'a Home,
 }
@@ -134,7 +132,7 @@ pub struct AttentionPart<'a> {
 /// What happened, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_recent.html")]
-pub struct RecentPart<'a> {
+pub(crate) struct RecentPart<'a> {
     /// Numbers and lists.
     pub home: &'a Home,
 }
@@ -142,14 +140,14 @@ pub struct RecentPart<'a> {
 /// The map, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_fleet.html")]
-pub struct FleetPart<'a> {
+pub(crate) struct FleetPart<'a> {
     /// The map.
     pub fleet: &'a Fleet,
 }
 
 /// A reading in percent: text, bar and how grave it is.
 #[derive(Clone, Debug)]
-pub struct Percent {
+pub(crate) struct Percent {
     /// `43 %` or a dash.
     pub text: String,
     /// The bar.
@@ -160,7 +158,7 @@ pub struct Percent {
 
 impl Percent {
     /// Graded by the bounds of a warning and of a critical state.
-    pub fn new(value: Option<f64>, warning: f64, critical: f64) -> Percent {
+    pub(crate) fn new(value: Option<f64>, warning: f64, critical: f64) -> Percent {
         let (grade, tone) = match value {
             Some(v) if v >= critical => ("hi", "crit"),
             Some(v) if v >= warning => ("md", "warn"),
@@ -173,15 +171,13 @@ impl Percent {
 
 /// An agent in the list.
 #[derive(Clone, Debug)]
-pub struct AgentRow {
+pub(crate) struct AgentRow {
     /// Identifier.
     pub id: String,
     /// Its name.
     pub name: String,
     /// Sign of its health.
     pub glyph: Markup,
-    /// Word of its health.
-    pub word: &'static str,
     /// Why it is not healthy.
     pub reason: String,
     /// Its site.
@@ -206,7 +202,7 @@ pub struct AgentRow {
 
 impl AgentRow {
     /// The row of an agent; `cpu` is its processor over the last hour.
-    pub fn new(view: &AgentView, cpu: &[f64], now: Timestamp) -> AgentRow {
+    pub(crate) fn new(view: &AgentView, cpu: &[f64], now: Timestamp) -> AgentRow {
         let percent = Percent::new(view.cpu, 95.0, 101.0);
         let tone = tone(view.health);
         let line = match (view.health, percent.grade) {
@@ -219,7 +215,6 @@ impl AgentRow {
             id: view.agent.id.to_string(),
             name: view.agent.name.to_string(),
             glyph: Markup::glyph(tone, view.health.word()),
-            word: view.health.word(),
             reason: view.reason.clone(),
             site: view.site().to_owned(),
             labels: labels.iter().filter(|(key, _)| *key != "site").take(3).map(label).collect(),
@@ -235,13 +230,13 @@ impl AgentRow {
 }
 
 /// A label as a tag shows it: `edge=true` is just `edge`.
-pub fn label((key, value): (&String, &String)) -> String {
+pub(crate) fn label((key, value): (&String, &String)) -> String {
     if value == "true" { key.clone() } else { format!("{key}={value}") }
 }
 
 /// A view of the list.
 #[derive(Clone, Debug)]
-pub struct ListTab {
+pub(crate) struct ListTab {
     /// What a person reads.
     pub title: &'static str,
     /// Where it leads.
@@ -256,7 +251,7 @@ pub struct ListTab {
 
 /// A column that sorts.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     /// What a person reads.
     pub title: &'static str,
     /// Where it leads; empty when it does not sort.
@@ -270,7 +265,7 @@ pub struct Column {
 /// `/agents`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/agents.html")]
-pub struct AgentListPage {
+pub(crate) struct AgentListPage {
     /// The frame.
     pub shell: Shell,
     /// Views.
@@ -298,7 +293,7 @@ pub struct AgentListPage {
 /// The rows of `/agents`, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_agent_rows.html")]
-pub struct AgentRowsPart {
+pub(crate) struct AgentRowsPart {
     /// The agents.
     pub rows: Vec<AgentRow>,
     /// Whether rows can be marked.
@@ -307,7 +302,7 @@ pub struct AgentRowsPart {
 
 /// Something that the palette can jump to.
 #[derive(Clone, Debug)]
-pub struct Hit {
+pub(crate) struct Hit {
     /// Where it leads.
     pub href: String,
     /// Its sign in the sprite.
@@ -321,7 +316,7 @@ pub struct Hit {
 /// Results of the palette.
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/palette.html")]
-pub struct PalettePart {
+pub(crate) struct PalettePart {
     /// Where static files are.
     pub assets: String,
     /// Headings and hits.

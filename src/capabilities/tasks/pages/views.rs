@@ -65,7 +65,7 @@ impl TaskRow {
 
 /// A state to filter by.
 #[derive(Clone, Debug)]
-pub struct StateTab {
+pub(crate) struct StateTab {
     /// What a person reads.
     pub title: &'static str,
     /// Where it leads.
@@ -77,7 +77,7 @@ pub struct StateTab {
 /// `/tasks`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "tasks/list.html")]
-pub struct TaskListPage {
+pub(crate) struct TaskListPage {
     /// The frame.
     pub shell: Shell,
     /// States to filter by.
@@ -97,14 +97,14 @@ pub struct TaskListPage {
 /// The rows of `/tasks`, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "tasks/_rows.html")]
-pub struct TaskRowsPart {
+pub(crate) struct TaskRowsPart {
     /// The tasks.
     pub rows: Vec<TaskRow>,
 }
 
 /// One task.
 #[derive(Clone, Debug)]
-pub struct TaskDetail {
+pub(crate) struct TaskDetail {
     /// As in lists.
     pub row: TaskRow,
     /// Instants.
@@ -135,7 +135,13 @@ pub struct TaskDetail {
 
 impl TaskDetail {
     /// Everything of one task.
-    pub fn new(task: &Task, agent: &str, output: String, truncated: bool, now: Timestamp) -> TaskDetail {
+    pub(crate) fn new(
+        task: &Task,
+        agent: &str,
+        output: String,
+        truncated: bool,
+        now: Timestamp,
+    ) -> TaskDetail {
         TaskDetail {
             row: TaskRow::new(task, agent, now),
             created: Markup::at(Some(task.created)),
@@ -154,7 +160,9 @@ impl TaskDetail {
                 State::Sent => "It was sent; the agent has not said that it has it.",
                 State::Accepted => "The agent has it on its disk and will run it.",
                 State::Running => "It runs; output appears as it is written.",
-                State::Unknown => "The agent died while it ran. How far it came is not known; look before you repeat it.",
+                State::Unknown => {
+                    "The agent died while it ran. How far it came is not known; look before you repeat it."
+                }
                 State::Refused => "The agent's own configuration does not allow this command.",
                 _ => "",
             },
@@ -165,7 +173,7 @@ impl TaskDetail {
 /// `/tasks/{id}`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "tasks/task.html")]
-pub struct TaskPage {
+pub(crate) struct TaskPage {
     /// The frame.
     pub shell: Shell,
     /// The task.
@@ -177,9 +185,11 @@ pub struct TaskPage {
 /// The live part of `/tasks/{id}`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "tasks/_task.html")]
-pub struct TaskPart {
+pub(crate) struct TaskPart<'a> {
     /// The task.
     pub task: TaskDetail,
+    /// Where static files are.
+    pub assets: &'a str,
 }
 
 #[cfg(test)]
@@ -218,9 +228,12 @@ mod tests {
     #[test]
     fn pages_obey_the_rules() {
         let now = Timestamp::from_milliseconds(1_790_000_300_000);
-        let states = [State::Running, State::Queued, State::Failed, State::Succeeded, State::Refused, State::Unknown];
+        let states =
+            [State::Running, State::Queued, State::Failed, State::Succeeded, State::Refused, State::Unknown];
         let rows: Vec<TaskRow> = (0..14)
-            .map(|n| TaskRow::new(&task(n as u128, states[n % 6], command("purge-spool")), "lyon-press-07", now))
+            .map(|n| {
+                TaskRow::new(&task(n as u128, states[n % 6], command("purge-spool")), "lyon-press-07", now)
+            })
             .collect();
         let tab = |title, current| StateTab { title, href: "/tasks?state=x".into(), current };
         let list = TaskListPage {
@@ -235,12 +248,22 @@ mod tests {
         proof::page("tasks-list", &list);
         proof::page("tasks-empty", &TaskListPage { rows: Vec::new(), ..list });
         let output = "purging /var/spool/press/q7\n  412 files, 8.1 GB\nfailed: <script>alert(1)</script> No space left\n";
-        let running = TaskDetail::new(&task(1, State::Failed, command("purge-spool")), "lyon-press-07", output.into(), true, now);
-        let page = TaskPage { shell: proof::shell("purge-spool --all", "/tasks"), task: running.clone(), may_cancel: true };
+        let running = TaskDetail::new(
+            &task(1, State::Failed, command("purge-spool")),
+            "lyon-press-07",
+            output.into(),
+            true,
+            now,
+        );
+        let page = TaskPage {
+            shell: proof::shell("purge-spool --all", "/tasks"),
+            task: running.clone(),
+            may_cancel: true,
+        };
         assert!(!proof::page("tasks-task", &page).contains("<script>alert"));
         let open = TaskDetail::new(&task(1, State::Running, Work::Ping), "x", String::new(), false, now);
         proof::page("tasks-open", &TaskPage { task: open.clone(), ..page });
-        proof::page("tasks-part", &TaskPart { task: open });
+        proof::page("tasks-part", &TaskPart { task: open, assets: "/static/test" });
         proof::page("tasks-rows-part", &TaskRowsPart { rows });
     }
 }

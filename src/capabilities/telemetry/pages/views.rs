@@ -73,7 +73,7 @@ impl EventRow {
 /// `/events`.
 #[derive(Clone, Debug, Template)]
 #[template(path = "telemetry/events.html")]
-pub struct EventListPage {
+pub(crate) struct EventListPage {
     /// The frame.
     pub shell: Shell,
     /// Newest first.
@@ -87,7 +87,7 @@ pub struct EventListPage {
 /// The rows of `/events`, live.
 #[derive(Clone, Debug, Template)]
 #[template(path = "telemetry/_events.html")]
-pub struct EventRowsPart {
+pub(crate) struct EventRowsPart {
     /// Newest first.
     pub events: Vec<EventRow>,
 }

@@ -89,7 +89,7 @@ impl Session {
         self.number = self.number.wrapping_add(1);
         self.pending_bytes += payload.len();
         self.pending.push_back(Pending { number: self.number, pkid, kind, payload, verdict: None });
-        Ticket { number: self.number, back: Some(self.outcomes.0.clone()) }
+        Ticket { number: self.number, back: Some(self.back.clone()) }
     }
 
     fn hand_in(&mut self, inbound: Inbound) {

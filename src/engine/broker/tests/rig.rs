@@ -19,6 +19,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Keeper {
     pub(super) known: Mutex<HashMap<String, Admission>>,
+    /// The agent whose arrival panics.
+    pub(super) fragile: Mutex<Option<AgentId>>,
     log: Mutex<Vec<String>>,
     changed: Condvar,
 }
@@ -52,10 +54,12 @@ impl Doorkeeper for Keeper {
         }
         // The user name says who it is, the client identifier what it claims.
         let user = credentials.username.unwrap_or(credentials.client_id);
+        assert_ne!(user, "panic", "provoked");
         self.known.lock().get(user).cloned().ok_or(Refusal::NotAuthorized)
     }
     fn arrived(&self, a: &Arrival) {
         self.note(format!("arrived {} v{}", a.agent, a.protocol));
+        assert_ne!(*self.fragile.lock(), Some(a.agent), "provoked");
     }
     fn left(&self, d: &Departure) {
         self.note(format!("left {} graceful={} {}", d.agent, d.graceful, d.reason.text()));
@@ -296,6 +300,7 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn open(address: SocketAddr, version: u8) -> Client {
         let socket = TcpStream::connect(address).unwrap();
+        socket.set_nodelay(true).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         Client { socket: Box::new(socket), version }

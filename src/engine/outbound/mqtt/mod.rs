@@ -6,6 +6,7 @@
 
 mod client;
 mod codec;
+mod connection;
 
 pub use client::{Client, Delivery, Incoming, Message, Options, connect, connect_over};
 pub use codec::{Connect, Packet, Publish, Quality, Will, decode, encode};
