@@ -84,15 +84,12 @@
   document.addEventListener("click", async (event) => {
     const at = (selector) => event.target.closest?.(selector);
     if (at("[data-open=palette]")) { event.preventDefault(); openPalette(); return; }
-    const opener = at("[data-dialog]");
-    if (opener) { event.preventDefault(); document.getElementById(opener.dataset.dialog)?.showModal(); return; }
     if (at("[data-dismiss]")) { at(".toast, .banner")?.remove(); return; }
     if (event.target.matches?.("dialog")) { event.target.close(); return; }
-    if (at("[data-close]")) { event.preventDefault(); at("dialog")?.close(); return; }
     if (at("[data-clear]")) { all("[data-pick]").forEach((b) => { b.checked = false; }); count(); return; }
     const copy = at("[data-copy], [data-copy-from]");
     if (copy) {
-      const text = copy.dataset.copy || document.getElementById(copy.dataset.copyFrom)?.textContent || "";
+      const text = copy.dataset.copy || copy.parentElement.querySelector("[data-copied]")?.textContent || document.getElementById(copy.dataset.copyFrom)?.textContent || "";
       try { await navigator.clipboard.writeText(text.trim()); toast("Copied"); } catch { toast("The browser does not allow copying; mark the text"); }
     }
     all("details.more[open]").forEach((d) => { if (!d.contains(event.target)) d.open = false; });
@@ -100,7 +97,6 @@
   document.addEventListener("change", (event) => {
     if (event.target.matches("[data-pick-all]")) all("[data-pick]", event.target.closest("[data-selection]")).forEach((b) => { b.checked = event.target.checked; });
     if (event.target.matches("[data-pick], [data-pick-all]")) count();
-    if (event.target.matches("[data-submit]")) event.target.form?.requestSubmit();
   });
   let typing;
   document.addEventListener("input", (event) => {

@@ -52,13 +52,16 @@ impl Capability for Identity {
             ops::reset,
         );
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
+        ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
+        ops.own();
         ops.post(
             "identity.session_revoke",
             "/identity/sessions/{id}/revoke",
             "Ends one of one's own sessions.",
             sessions::revoke,
         );
+        ops.own();
         ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
         ops.post(
             "identity.key_create",
