@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod base;
 pub mod capabilities;
+pub mod cli;
 pub mod engine;
 pub mod kit;
 pub mod server;

@@ -16,6 +16,7 @@ mod ledger;
 mod program;
 mod segments;
 mod session;
+pub mod simulation;
 mod spool;
 mod tasks;
 

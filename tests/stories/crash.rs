@@ -111,7 +111,7 @@ fn load(devices: &[Device], authority: &str, port: u16, run: usize, acknowledged
                     let name = format!("{run}.{number}.{:x}", id.bits() as u64);
                     let payload = json!({ "events": [{ "id": name, "name": "load", "text": "x" }] }).to_string();
                     for _ in 0..2 {
-                        let Ok(delivery) = client.publish(&topic, payload.clone().into(), Quality::AtLeastOnce).await else { return };
+                        let Ok(delivery) = client.publish(&topic, payload.clone(), Quality::AtLeastOnce).await else { return };
                         if delivery.acknowledged().await.is_err() {
                             return;
                         }

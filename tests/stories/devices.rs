@@ -50,7 +50,7 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn acknowledged(client: &Client, topic: &str, payload: String) -> bool {
-    match client.publish(topic, payload.into(), Quality::AtLeastOnce).await {
+    match client.publish(topic, payload.clone(), Quality::AtLeastOnce).await {
         Ok(delivery) => {
             matches!(tokio::time::timeout(Duration::from_secs(5), delivery.acknowledged()).await, Ok(Ok(())))
         }
@@ -128,7 +128,7 @@ fn nobody_reads_or_writes_what_is_anothers() {
         wrong.password = Some(muster::base::Secret::new(mallory.secret.clone()));
         assert!(connect(&wrong).await.is_err());
         let (client, _incoming) = mallory.connect(&muster).await;
-        let retained = client.publish_retained(&mallory.up(UpKind::Events), event.clone().into(), Quality::AtLeastOnce).await;
+        let retained = client.publish_retained(&mallory.up(UpKind::Events), event.clone(), Quality::AtLeastOnce).await;
         if let Ok(delivery) = retained {
             assert!(!matches!(tokio::time::timeout(Duration::from_secs(5), delivery.acknowledged()).await, Ok(Ok(()))));
         }

@@ -6,10 +6,7 @@ use muster::kit::ById;
 use muster::wire::Work;
 
 use crate::harness::{Muster, until};
-
-#[path = "machine.rs"]
-mod machine;
-use machine::Machine;
+use crate::machine::Machine;
 
 #[test]
 fn a_machine_joins_reports_and_takes_a_task() {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use muster::base::{Labels, Span, UserId};
 use muster::engine::clock::Clock;
 use muster::engine::trace;
-use muster::kit::{Actor, Ctx, Request, Role};
+use muster::capabilities::ALL;
+use muster::kit::{Actor, Ctx, Ops, Request, Role};
 use muster::server::config::Config;
 use muster::server::{Options, Server};
 use serde_json::{Value, json};
@@ -87,20 +88,19 @@ impl Muster {
         browser
     }
 
+    /// Runs an operation as an owner, below HTTP.
+    pub fn call(&self, name: &str, input: Value) -> Value {
+        let mut ops = Ops::default();
+        ALL.iter().for_each(|capability| capability.ops(&mut ops));
+        let op = ops.0.iter().find(|op| op.name == name).expect("an operation of this name");
+        (op.run)(&self.ctx(), input).unwrap()
+    }
+
     /// An API client with a new key of this role.
     pub fn api(&self, role: &str) -> Api {
-        let owner = self.api_by_session();
-        let made = owner.post("/api/v1/identity/keys", json!({ "name": format!("{role} key"), "role": role }));
-        let text = made.1["text"].as_str().expect("the key's text is shown once").to_owned();
-        Api { agent: owner.agent, base: owner.base, bearer: Some(text) }
-    }
-
-    fn api_by_session(&self) -> ApiBySession {
-        ApiBySession { key: self.system_key(), agent: agent(self), base: self.base() }
-    }
-
-    fn system_key(&self) -> Ctx<'_> {
-        self.ctx()
+        let made = self.call("identity.key_create", json!({ "name": format!("{role} key"), "role": role }));
+        let text = made["text"].as_str().expect("the key's text is shown once").to_owned();
+        Api { agent: agent(self), base: self.base(), bearer: Some(text) }
     }
 
     pub fn base(&self) -> String {
@@ -119,20 +119,6 @@ impl Muster {
         let mut muster = Muster::open(folder, config());
         muster._keep = keep;
         muster
-    }
-}
-
-struct ApiBySession<'a> {
-    key: Ctx<'a>,
-    agent: ureq::Agent,
-    base: String,
-}
-
-impl ApiBySession<'_> {
-    fn post(&self, _: &str, body: Value) -> (u16, Value) {
-        let input = serde_json::from_value(body).unwrap();
-        let made = muster::capabilities::identity::ops::key_create(&self.key, input).unwrap();
-        (200, serde_json::to_value(made).unwrap())
     }
 }
 

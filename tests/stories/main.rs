@@ -6,4 +6,5 @@ mod devices;
 mod enrolment;
 mod garbage;
 mod harness;
+mod machine;
 mod pages;
