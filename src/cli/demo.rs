@@ -28,10 +28,10 @@ pub(super) fn demo(arguments: &Demo) -> Result<(), Failure> {
     serve::log(&config.log)?;
     let clock = Clock::system();
     let runtime = serve::runtime()?;
-    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let folder = Folder::make(&clock, arguments.keep)?;
     let options = Options { config, folder: folder.path.clone(), clock: clock.clone() };
     let server = Arc::new(Server::start(options)?);
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let gate = server.gate_address();
     say(&format!("Muster {} with {} simulated agents.", env!("CARGO_PKG_VERSION"), arguments.agents));
     say("");

@@ -10,7 +10,8 @@ use crate::harness::{Api, Muster};
 fn operations_answer_in_json_and_errors_as_problems() {
     let muster = Muster::start();
     let api = muster.api("owner");
-    let (status, made) = api.post("/api/v1/agents/devices", json!({ "name": "press-07", "labels": { "site": "lyon" } }));
+    let (status, made) =
+        api.post("/api/v1/agents/devices", json!({ "name": "press-07", "labels": { "site": "lyon" } }));
     assert_eq!(status, 200, "{made}");
     let id = made["id"].as_str().unwrap();
     let (status, list) = api.get("/api/v1/agents?filter=site:lyon&limit=5");
@@ -73,7 +74,9 @@ fn the_document_describes_every_operation_and_its_references_resolve() {
     let mut ops = Ops::default();
     ALL.iter().for_each(|capability| capability.ops(&mut ops));
     for op in &ops.0 {
-        let path = &document["paths"][op.path].as_object().or(document["paths"][format!("/api/v1{}", op.path)].as_object());
+        let path = &document["paths"][op.path]
+            .as_object()
+            .or(document["paths"][format!("/api/v1{}", op.path)].as_object());
         assert!(path.is_some(), "{} is missing", op.path);
     }
     fn walk(value: &serde_json::Value, document: &serde_json::Value) {
