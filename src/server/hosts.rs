@@ -13,7 +13,9 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         hosts.push("localhost".into());
     }
     if hosts.is_empty() {
-        hosts.extend(host::inventory(false).interfaces.iter().flat_map(|i| &i.addresses).filter_map(|a| routable(a)));
+        hosts.extend(
+            host::inventory(false).interfaces.iter().flat_map(|i| &i.addresses).filter_map(|a| routable(a)),
+        );
         hosts.push(host::hostname());
     }
     hosts.extend(["localhost".into(), "127.0.0.1".into(), "::1".into()]);

@@ -78,7 +78,8 @@ impl Server {
         settings::load(&site)?;
 
         let (inbound, waiting) = tokio::sync::mpsc::channel(INBOUND_MESSAGES_MAX);
-        let broker = Broker::start(gate_settings(&config, &tls, &clock)?, Door::start(&site, GATE)?, inbound)?;
+        let broker =
+            Broker::start(gate_settings(&config, &tls, &clock)?, Door::start(&site, GATE)?, inbound)?;
         site.attach(broker.bus());
         let gate = broker.address().ok_or_else(|| Error::internal("the gate has no address"))?;
         let plain = broker.plain_address();
@@ -102,9 +103,23 @@ impl Server {
         let http = http::Server::start(listener, move |app| routes.configure(app))?;
         site.settings.listening(http.address().port(), gate.port());
         let (parts_jobs, parts_following) = (Arc::clone(&jobs), Arc::clone(&following));
-        surface.attach(surface::Parts { jobs: parts_jobs, ingest: ingest.stats(), following: parts_following });
+        surface.attach(surface::Parts {
+            jobs: parts_jobs,
+            ingest: ingest.stats(),
+            following: parts_following,
+        });
         surface.set_ready(true);
-        Ok(Server { site, surface, http, broker: Some(broker), jobs, following, ingest: Some(ingest), gate, plain })
+        Ok(Server {
+            site,
+            surface,
+            http,
+            broker: Some(broker),
+            jobs,
+            following,
+            ingest: Some(ingest),
+            gate,
+            plain,
+        })
     }
 
     /// Where console and API listen.
@@ -219,10 +234,12 @@ fn kek(config: &Config, folder: &Path) -> Result<Kek> {
     Ok(match config.keys.kek {
         config::KekSource::File => Kek::File(folder.join("kek")),
         config::KekSource::Systemd => Kek::Credential,
-        config::KekSource::Passphrase => Kek::Passphrase(config.keys.passphrase.clone().ok_or_else(|| {
-            Error::invalid("`keys.kek` is `passphrase`, but there is none")
-                .hint("set MUSTER_KEYS_PASSPHRASE or `keys.passphrase_file`")
-        })?),
+        config::KekSource::Passphrase => {
+            Kek::Passphrase(config.keys.passphrase.clone().ok_or_else(|| {
+                Error::invalid("`keys.kek` is `passphrase`, but there is none")
+                    .hint("set MUSTER_KEYS_PASSPHRASE or `keys.passphrase_file`")
+            })?)
+        }
     })
 }
 

@@ -51,7 +51,6 @@ impl Door {
             .map_err(|e| Error::unavailable("no thread for the gate").because(e))?;
         Ok(door)
     }
-
 }
 
 impl Doorkeeper for Door {

@@ -39,7 +39,11 @@ fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
 }
 
 fn ready(port: u16) -> bool {
-    std::net::TcpStream::connect_timeout(&format!("127.0.0.1:{port}").parse().unwrap(), Duration::from_millis(200)).is_ok()
+    std::net::TcpStream::connect_timeout(
+        &format!("127.0.0.1:{port}").parse().unwrap(),
+        Duration::from_millis(200),
+    )
+    .is_ok()
 }
 
 #[test]
@@ -64,7 +68,9 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
         let before = acknowledged.lock().len();
         std::thread::scope(|scope| {
             scope.spawn(|| load(&devices, &authority, mqtt, run, &acknowledged));
-            until(Span::from_seconds(20), "load", || (acknowledged.lock().len() >= before + 300).then_some(()));
+            until(Span::from_seconds(20), "load", || {
+                (acknowledged.lock().len() >= before + 300).then_some(())
+            });
             server.kill().unwrap();
             server.wait().unwrap();
         });
@@ -94,7 +100,13 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
 }
 
 /// Every device sends events, each twice, until its connection breaks; ids that were acknowledged are noted.
-fn load(devices: &[Device], authority: &str, port: u16, run: usize, acknowledged: &Arc<Mutex<HashSet<String>>>) {
+fn load(
+    devices: &[Device],
+    authority: &str,
+    port: u16,
+    run: usize,
+    acknowledged: &Arc<Mutex<HashSet<String>>>,
+) {
     let tls = client_config(&Pin::Authority(authority.to_owned()), None, &Clock::system()).unwrap();
     runtime().block_on(async {
         let mut sending = Vec::new();
@@ -109,9 +121,14 @@ fn load(devices: &[Device], authority: &str, port: u16, run: usize, acknowledged
                 let Ok((client, _incoming)) = connect(&options).await else { return };
                 for number in 0.. {
                     let name = format!("{run}.{number}.{:x}", id.bits() as u64);
-                    let payload = json!({ "events": [{ "id": name, "name": "load", "text": "x" }] }).to_string();
+                    let payload =
+                        json!({ "events": [{ "id": name, "name": "load", "text": "x" }] }).to_string();
                     for _ in 0..2 {
-                        let Ok(delivery) = client.publish(&topic, payload.clone(), Quality::AtLeastOnce).await else { return };
+                        let Ok(delivery) =
+                            client.publish(&topic, payload.clone(), Quality::AtLeastOnce).await
+                        else {
+                            return;
+                        };
                         if delivery.acknowledged().await.is_err() {
                             return;
                         }

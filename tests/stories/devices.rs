@@ -78,7 +78,10 @@ fn a_stock_client_reports_by_json_and_takes_a_task_by_hand() {
         let (client, mut incoming) = device.connect(&muster).await;
         let filter = Topic::down_filter(device.tenant, device.id);
         client.subscribe(&[(&filter, Quality::AtLeastOnce)]).await.unwrap();
-        assert!(acknowledged(&client, &device.up(UpKind::Hello), json!({ "hostname": "press" }).to_string()).await);
+        assert!(
+            acknowledged(&client, &device.up(UpKind::Hello), json!({ "hostname": "press" }).to_string())
+                .await
+        );
         let metrics = json!({ "values": { "cpu.usage_percent": 12.5, "memory.used_percent": 40 } });
         assert!(acknowledged(&client, &device.up(UpKind::Metrics), metrics.to_string()).await);
         let message = loop {
@@ -91,7 +94,10 @@ fn a_stock_client_reports_by_json_and_takes_a_task_by_hand() {
         assert_eq!(got["task"], json!(task.id));
         let report = json!({ "task": task.id, "state": "succeeded", "output": "pong" });
         for _ in 0..2 {
-            assert!(acknowledged(&client, &device.up(UpKind::Task), report.to_string()).await, "twice changes nothing");
+            assert!(
+                acknowledged(&client, &device.up(UpKind::Task), report.to_string()).await,
+                "twice changes nothing"
+            );
         }
     });
     let view = tasks::ops::find(&muster.ctx(), ById { id: task.id }).unwrap();
@@ -107,34 +113,65 @@ fn nobody_reads_or_writes_what_is_anothers() {
     runtime().block_on(async {
         let theirs = victim.up(UpKind::Events);
         let event = json!({ "events": [{ "id": "forged", "name": "forged", "text": "forged" }] }).to_string();
-        for topic in [theirs.as_str(), "site/x", "$SYS/x", "muster/v1/#", "é/x", &mallory.up(UpKind::Events).replace("/up/", "/down/")] {
+        for topic in [
+            theirs.as_str(),
+            "site/x",
+            "$SYS/x",
+            "muster/v1/#",
+            "é/x",
+            &mallory.up(UpKind::Events).replace("/up/", "/down/"),
+        ] {
             let (client, _incoming) = mallory.connect(&muster).await;
             assert!(!acknowledged(&client, topic, event.clone()).await, "published to {topic}");
         }
         let down = Topic::Down(victim.tenant, victim.id, DownKind::Task).to_string();
         let share = format!("$share/g/{down}");
-        for filter in ["#", "+/#", "muster/#", "muster/v1/+/+/down/+", "$SYS/#", "site/#", down.as_str(), theirs.as_str(), &share] {
+        for filter in [
+            "#",
+            "+/#",
+            "muster/#",
+            "muster/v1/+/+/down/+",
+            "$SYS/#",
+            "site/#",
+            down.as_str(),
+            theirs.as_str(),
+            &share,
+        ] {
             let (client, _incoming) = mallory.connect(&muster).await;
-            assert!(client.subscribe(&[(filter, Quality::AtMostOnce)]).await.is_err(), "subscribed to {filter}");
+            assert!(
+                client.subscribe(&[(filter, Quality::AtMostOnce)]).await.is_err(),
+                "subscribed to {filter}"
+            );
         }
         // Another's client id, another's topic as will, another's name with the own secret.
         let mut forged = mallory.options(&muster);
         forged.client_id = victim.id.to_string();
         assert!(connect(&forged).await.is_err());
         let mut will = mallory.options(&muster);
-        will.will = Some(Will { topic: theirs.clone(), payload: event.clone().into(), quality: Quality::AtLeastOnce });
+        will.will = Some(Will {
+            topic: theirs.clone(),
+            payload: event.clone().into(),
+            quality: Quality::AtLeastOnce,
+        });
         assert!(connect(&will).await.is_err());
         let mut wrong = victim.options(&muster);
         wrong.password = Some(muster::base::Secret::new(mallory.secret.clone()));
         assert!(connect(&wrong).await.is_err());
         let (client, _incoming) = mallory.connect(&muster).await;
-        let retained = client.publish_retained(&mallory.up(UpKind::Events), event.clone(), Quality::AtLeastOnce).await;
+        let retained =
+            client.publish_retained(&mallory.up(UpKind::Events), event.clone(), Quality::AtLeastOnce).await;
         if let Ok(delivery) = retained {
-            assert!(!matches!(tokio::time::timeout(Duration::from_secs(5), delivery.acknowledged()).await, Ok(Ok(()))));
+            assert!(!matches!(
+                tokio::time::timeout(Duration::from_secs(5), delivery.acknowledged()).await,
+                Ok(Ok(()))
+            ));
         }
     });
     let events = telemetry::ops::events(&muster.ctx(), telemetry::ops::QueryEvents::default()).unwrap();
-    assert!(events.items.iter().all(|e| e.agent == mallory.id || e.id != "forged"), "nothing stands under another's name");
+    assert!(
+        events.items.iter().all(|e| e.agent == mallory.id || e.id != "forged"),
+        "nothing stands under another's name"
+    );
     assert!(!events.items.iter().any(|e| e.agent == victim.id));
 }
 
@@ -144,7 +181,10 @@ fn a_revoked_identity_is_cut_off_at_once_and_stays_out() {
     let device = Device::new(&muster, "press-07");
     runtime().block_on(async {
         let (client, mut incoming) = device.connect(&muster).await;
-        client.subscribe(&[(&Topic::down_filter(device.tenant, device.id), Quality::AtLeastOnce)]).await.unwrap();
+        client
+            .subscribe(&[(&Topic::down_filter(device.tenant, device.id), Quality::AtLeastOnce)])
+            .await
+            .unwrap();
         agents::ops::retire(&muster.ctx(), ById { id: device.id }).unwrap();
         let cut = tokio::time::timeout(Duration::from_secs(2), async {
             while let Some(Ok(_)) = incoming.next().await {}
@@ -162,7 +202,8 @@ fn what_a_device_sends_twice_is_kept_once_also_over_a_restart() {
     let send = |muster: &Muster| {
         runtime().block_on(async {
             let (client, _incoming) = device.connect(muster).await;
-            let events = json!({ "events": [{ "id": "e-1", "at": at, "name": "door.open", "text": "door" }] });
+            let events =
+                json!({ "events": [{ "id": "e-1", "at": at, "name": "door.open", "text": "door" }] });
             assert!(acknowledged(&client, &device.up(UpKind::Events), events.to_string()).await);
             let metrics = json!({ "at": at, "values": { "x": 1 } });
             assert!(acknowledged(&client, &device.up(UpKind::Metrics), metrics.to_string()).await);
@@ -177,9 +218,24 @@ fn what_a_device_sends_twice_is_kept_once_also_over_a_restart() {
     let ctx = muster.ctx();
     let events = telemetry::ops::events(&ctx, telemetry::ops::QueryEvents::default()).unwrap();
     assert_eq!(events.items.iter().filter(|e| e.id == "e-1").count(), 1);
-    let query = telemetry::ops::QuerySeries { agent: device.id, name: "x".into(), from: None, to: Some(at + Span::from_seconds(1)), points: None };
+    let query = telemetry::ops::QuerySeries {
+        agent: device.id,
+        name: "x".into(),
+        from: None,
+        to: Some(at + Span::from_seconds(1)),
+        points: None,
+    };
     assert_eq!(telemetry::ops::query(&ctx, query).unwrap().len(), 1);
-    let logs = telemetry::ops::QueryLogs { agent: device.id, from: None, to: None, severity: None, words: String::new(), limit: None };
-    let lines = until(Span::from_seconds(5), "the line", || Some(telemetry::ops::logs(&ctx, logs.clone()).unwrap()).filter(|l| !l.is_empty()));
+    let logs = telemetry::ops::QueryLogs {
+        agent: device.id,
+        from: None,
+        to: None,
+        severity: None,
+        words: String::new(),
+        limit: None,
+    };
+    let lines = until(Span::from_seconds(5), "the line", || {
+        Some(telemetry::ops::logs(&ctx, logs.clone()).unwrap()).filter(|l| !l.is_empty())
+    });
     assert_eq!(lines.len(), 1);
 }

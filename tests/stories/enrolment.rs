@@ -20,7 +20,13 @@ fn a_machine_joins_reports_and_takes_a_task() {
     assert_eq!(view.site(), "lyon");
     assert_eq!(view.agent.id, machine.id());
     let create = |work| {
-        let input = tasks::ops::CreateTask { agent: view.agent.id, work, seconds_max: Some(10), output_bytes_max: None, memory_bytes_max: None };
+        let input = tasks::ops::CreateTask {
+            agent: view.agent.id,
+            work,
+            seconds_max: Some(10),
+            output_bytes_max: None,
+            memory_bytes_max: None,
+        };
         tasks::ops::create(&ctx, input).unwrap().id
     };
     let ended = |id| {

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use muster::engine::clock::Clock;
 use muster::base::Timestamp;
+use muster::engine::clock::Clock;
 
 use crate::harness::{Api, Muster};
 
@@ -39,7 +39,11 @@ fn garbage_and_silence_on_every_port_harm_nobody() {
     throw(ports[1], &[0x16, 0x03, 0x01, 0x40, 0x00, 0x01, 0x00, 0x3f, 0xfc]);
     throw(ports[0], b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
     throw(ports[1], &[0x10, 0xff, 0xff, 0xff, 0x7f, 0x00, 0x04]);
-    assert_eq!(Api::anonymous(&muster).get("/healthz").0, 200, "others are served while 200 connections are silent");
+    assert_eq!(
+        Api::anonymous(&muster).get("/healthz").0,
+        200,
+        "others are served while 200 connections are silent"
+    );
     drop(silent);
     let grown = resident_kib().saturating_sub(before);
     assert!(grown < 200 * 1024, "{grown} KiB more");

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use muster::base::{Labels, Span, UserId};
+use muster::capabilities::ALL;
 use muster::engine::clock::Clock;
 use muster::engine::trace;
-use muster::capabilities::ALL;
 use muster::kit::{Actor, Ctx, Ops, Request, Role};
 use muster::server::config::Config;
 use muster::server::{Options, Server};
@@ -43,7 +43,8 @@ impl Muster {
     pub fn open(folder: PathBuf, config: Config) -> Muster {
         trace::start("error", trace::Form::Json).unwrap();
         let errors = trace::errors();
-        let server = Server::start(Options { config, folder: folder.clone(), clock: Clock::system() }).unwrap();
+        let server =
+            Server::start(Options { config, folder: folder.clone(), clock: Clock::system() }).unwrap();
         Muster { server: Some(server), folder, errors, _keep: None }
     }
 

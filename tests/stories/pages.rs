@@ -38,13 +38,19 @@ fn every_page_opens_with_the_strict_policy_and_nothing_inline() {
     let mut opened = 0;
     for page in pages.pages.iter().filter(|page| !page.form) {
         let path = page.path.replace("{id}", &device.id.to_string());
-        if path.contains('{') || page.path.starts_with("/tasks/") || ["/login", "/setup"].iter().any(|p| path.starts_with(p)) {
+        if path.contains('{')
+            || page.path.starts_with("/tasks/")
+            || ["/login", "/setup"].iter().any(|p| path.starts_with(p))
+        {
             continue;
         }
         let (status, text) = owner.get(&path);
         assert_eq!(status, 200, "{path}: {}", &text[..text.len().min(400)]);
         for forbidden in ["style=\"", "<script>", "onclick=", "javascript:", "http://", "<style"] {
-            assert!(!text.contains(forbidden) || forbidden == "http://" && text.contains("http://www.w3.org"), "{path} has {forbidden}");
+            assert!(
+                !text.contains(forbidden) || forbidden == "http://" && text.contains("http://www.w3.org"),
+                "{path} has {forbidden}"
+            );
         }
         opened += 1;
     }
@@ -62,7 +68,8 @@ fn a_form_without_its_token_changes_nothing() {
     let path = format!("/agents/{}/quarantine", device.id);
     let (status, _) = owner.post(&path, &[("reason", "forged")]);
     assert!(status == 403 || status == 422, "{status}");
-    let (status, _) = owner.post(&path, &[("reason", "forged"), ("csrf", "0123456789abcdef0123456789abcdef")]);
+    let (status, _) =
+        owner.post(&path, &[("reason", "forged"), ("csrf", "0123456789abcdef0123456789abcdef")]);
     assert!(status == 403 || status == 422, "{status}");
     let list = muster::capabilities::agents::ops::list(&muster.ctx(), Default::default()).unwrap();
     assert!(list.items.iter().all(|view| view.agent.is_active()));

@@ -37,13 +37,16 @@ fn answer(ctx: &Ctx<'_>, code: &str, payload: &[u8]) -> Result<JoinAnswer> {
     let key = crypto::request_key(&request.request)?;
     let agent = ctx.require("agents.join")?.write(|change| {
         let code_key = (ctx.tenant, digest.clone());
-        let unknown = || Error::forbidden("the join code is not known").hint("codes work once and expire; make a new one");
+        let unknown = || {
+            Error::forbidden("the join code is not known").hint("codes work once and expire; make a new one")
+        };
         let mut code = change.tx.get(&JOIN_CODES, &code_key)?.ok_or_else(unknown)?;
         code.admit(&key, ctx.now)?;
         if let Some(id) = code.agent {
             return super::store::find(change.tx, ctx.tenant, id);
         }
-        let state = if code.approval { State::Pending { since: ctx.now } } else { State::Active { since: ctx.now } };
+        let state =
+            if code.approval { State::Pending { since: ctx.now } } else { State::Active { since: ctx.now } };
         let mut agent = Agent {
             id: ctx.site.clock.id(),
             name: name(&request.hello.hostname)?,

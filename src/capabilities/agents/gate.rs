@@ -31,7 +31,8 @@ pub fn admit(site: &Site, credentials: &Credentials<'_>) -> Result<Admission, Re
         if credentials.client_id != user {
             return Err(Refusal::BadClientId);
         }
-        let digest = std::str::from_utf8(password).map(crypto::digest).map_err(|_| Refusal::BadCredentials)?;
+        let digest =
+            std::str::from_utf8(password).map(crypto::digest).map_err(|_| Refusal::BadCredentials)?;
         return active(site, agent, |secret| secret.is_some_and(|s| same(s, &digest)));
     }
     Err(Refusal::BadCredentials)
@@ -42,7 +43,11 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     blake3::hash(a) == blake3::hash(b)
 }
 
-fn active(site: &Site, agent: AgentId, proof: impl FnOnce(Option<&[u8]>) -> bool) -> Result<Admission, Refusal> {
+fn active(
+    site: &Site,
+    agent: AgentId,
+    proof: impl FnOnce(Option<&[u8]>) -> bool,
+) -> Result<Admission, Refusal> {
     let read = site.store.read().map_err(|_| Refusal::Busy)?;
     let stored = read.get(&store::AGENTS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
     let stored = stored.ok_or(Refusal::BadCredentials)?;
@@ -66,7 +71,9 @@ pub fn duplicate(site: &Site, _: TenantId, agent: AgentId, old: SocketAddr, new:
 
 /// Quarantines an agent on the appliance's own account.
 pub(super) fn shut_out(site: &Site, agent: AgentId, reason: String) {
-    if let Err(error) = super::ops::quarantine(&Ctx::system(site, "gate"), super::ops::Quarantine { id: agent, reason }) {
+    if let Err(error) =
+        super::ops::quarantine(&Ctx::system(site, "gate"), super::ops::Quarantine { id: agent, reason })
+    {
         tracing::warn!(agent.id = %agent, "could not quarantine agent `{agent}`: {error}");
     }
 }

@@ -34,8 +34,13 @@ impl JoinCode {
     pub fn admit(&self, key: &str, now: Timestamp) -> Result<()> {
         match &self.key {
             Some(used) if used == key => Ok(()),
-            Some(_) => Err(Error::forbidden("the join code was used by another program").hint("make a new one")),
-            None if now > self.expires => Err(Error::forbidden(format!("the join code expired at {}", self.expires)).hint("make a new one")),
+            Some(_) => {
+                Err(Error::forbidden("the join code was used by another program").hint("make a new one"))
+            }
+            None if now > self.expires => {
+                Err(Error::forbidden(format!("the join code expired at {}", self.expires))
+                    .hint("make a new one"))
+            }
             None => Ok(()),
         }
     }

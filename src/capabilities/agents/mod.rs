@@ -56,7 +56,13 @@ impl Capability for Agents {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem { group: "Fleet", title: "Agents", path: "/agents", icon: "server", permission: "agents.read" }]
+        vec![NavItem {
+            group: "Fleet",
+            title: "Agents",
+            path: "/agents",
+            icon: "server",
+            permission: "agents.read",
+        }]
     }
 
     fn tables(&self) -> &'static [&'static str] {

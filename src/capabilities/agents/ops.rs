@@ -19,10 +19,30 @@ pub(super) fn register(ops: &mut Ops) {
     ops.get("agents.find", "/agents/{id}", "Shows one agent.", find_view);
     ops.patch("agents.change", "/agents/{id}", "Changes an agent's name or labels.", change);
     ops.post("agents.approve", "/agents/{id}/approve", "Lets a pending or quarantined agent in.", approve);
-    ops.post("agents.quarantine", "/agents/{id}/quarantine", "Shuts an agent out at once, until it is approved.", quarantine);
-    ops.post("agents.retire", "/agents/{id}/retire", "Retires an agent for good; its identity never works again.", retire);
-    ops.post("agents.device", "/agents/devices", "Enrols a device that cannot hold a certificate: a user name and a secret, shown once.", device_create);
-    ops.get("agents.join_codes", "/agents/join-codes", "Lists join codes that are open or were used.", join_codes);
+    ops.post(
+        "agents.quarantine",
+        "/agents/{id}/quarantine",
+        "Shuts an agent out at once, until it is approved.",
+        quarantine,
+    );
+    ops.post(
+        "agents.retire",
+        "/agents/{id}/retire",
+        "Retires an agent for good; its identity never works again.",
+        retire,
+    );
+    ops.post(
+        "agents.device",
+        "/agents/devices",
+        "Enrols a device that cannot hold a certificate: a user name and a secret, shown once.",
+        device_create,
+    );
+    ops.get(
+        "agents.join_codes",
+        "/agents/join-codes",
+        "Lists join codes that are open or were used.",
+        join_codes,
+    );
     ops.post("agents.invite", "/agents/join-codes", "Makes a one-time join code.", join_code_create);
 }
 
@@ -47,7 +67,9 @@ pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let start: usize = match input.after.as_deref() {
         None | Some("") => 0,
-        Some(text) => text.parse().map_err(|_| Error::invalid("the cursor `after` is not valid").hint("take it from `next`"))?,
+        Some(text) => text
+            .parse()
+            .map_err(|_| Error::invalid("the cursor `after` is not valid").hint("take it from `next`"))?,
     };
     let asked_state = input.filter.contains("state:");
     let mut views: Vec<AgentView> = all(&ctx.read()?, ctx.tenant)?
@@ -67,7 +89,8 @@ pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
         "disk" => views.sort_by(|a, b| falling(a.disk, b.disk).then_with(|| by_name(a, b))),
         other => {
             let other: String = other.chars().take(40).collect();
-            return Err(Error::invalid(format!("cannot sort by `{other}`")).hint("use health, name, seen, cpu, memory or disk"));
+            return Err(Error::invalid(format!("cannot sort by `{other}`"))
+                .hint("use health, name, seen, cpu, memory or disk"));
         }
     }
     let next = (views.len() > start + limit).then(|| (start + limit).to_string());
@@ -213,7 +236,9 @@ pub fn quarantine(ctx: &Ctx<'_>, input: Quarantine) -> Result<Agent> {
         "" => format!("by {}", ctx.actor.label()),
         reason => reason.chars().take(300).collect(),
     };
-    let agent = step(ctx, "agents.quarantine", "agents.quarantined", input.id, |agent| agent.quarantine(ctx.now, reason))?;
+    let agent = step(ctx, "agents.quarantine", "agents.quarantined", input.id, |agent| {
+        agent.quarantine(ctx.now, reason)
+    })?;
     cut(ctx, agent.id, "quarantined");
     Ok(agent)
 }
@@ -295,7 +320,11 @@ pub fn device_create(ctx: &Ctx<'_>, input: CreateDevice) -> Result<DeviceCreated
     };
     ctx.require("agents.device")?.write(|change| {
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
-        change.tell("agents.joined", agent.id, json!({ "name": agent.name, "state": "active", "by": "secret" }));
+        change.tell(
+            "agents.joined",
+            agent.id,
+            json!({ "name": agent.name, "state": "active", "by": "secret" }),
+        );
         Ok(())
     })?;
     let topic_prefix = format!("muster/{}/{}/{}", crate::wire::VERSION, ctx.tenant, agent.id);
@@ -396,7 +425,11 @@ pub fn join_code_create(ctx: &Ctx<'_>, input: CreateJoinCode) -> Result<JoinCode
             }
         }
         change.tx.put(&JOIN_CODES, &(ctx.tenant, digest.clone()), &stored)?;
-        change.tell("agents.invited", &digest[..12], json!({ "expires": stored.expires, "labels": stored.labels }));
+        change.tell(
+            "agents.invited",
+            &digest[..12],
+            json!({ "expires": stored.expires, "labels": stored.labels }),
+        );
         Ok(())
     })?;
     let gate = ctx.site.settings.gate();

@@ -33,7 +33,8 @@ pub fn exists(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Agent> 
     if agent.is_active() {
         return Ok(agent);
     }
-    Err(Error::conflict(format!("agent `{}` is {}", agent.name, agent.state.word())).hint("only active agents take work"))
+    Err(Error::conflict(format!("agent `{}` is {}", agent.name, agent.state.word()))
+        .hint("only active agents take work"))
 }
 
 /// The name under which a join code with this secret is stored.

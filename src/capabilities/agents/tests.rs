@@ -31,7 +31,11 @@ fn only_legal_moves_are_made() {
     assert_eq!(agent().approve(now).unwrap_err().kind(), Kind::Conflict);
     let retired = agent().retire(now).unwrap();
     assert!(retired.secret.is_none(), "a retired device's secret is gone");
-    assert!(retired.clone().retire(now).is_err() && retired.clone().approve(now).is_err() && retired.quarantine(now, String::new()).is_err());
+    assert!(
+        retired.clone().retire(now).is_err()
+            && retired.clone().approve(now).is_err()
+            && retired.quarantine(now, String::new()).is_err()
+    );
 }
 
 #[test]

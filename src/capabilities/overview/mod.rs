@@ -17,6 +17,12 @@ impl Capability for Overview {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem { group: "Fleet", title: "Overview", path: "/", icon: "layout-dashboard", permission: "agents.read" }]
+        vec![NavItem {
+            group: "Fleet",
+            title: "Overview",
+            path: "/",
+            icon: "layout-dashboard",
+            permission: "agents.read",
+        }]
     }
 }

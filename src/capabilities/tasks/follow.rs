@@ -34,7 +34,11 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
     if task.state.is_final() {
         task.exit = report.exit;
         task.reason = report.reason.chars().take(500).collect();
-        change.tell("tasks.ended", task.id, json!({ "agent": agent, "state": task.state.word(), "exit": task.exit }));
+        change.tell(
+            "tasks.ended",
+            task.id,
+            json!({ "agent": agent, "state": task.state.word(), "exit": task.exit }),
+        );
     }
     if let Some(inventory) = &report.inventory {
         agents::inventory(change, tenant, agent, inventory.clone())?;
@@ -46,7 +50,12 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
 }
 
 /// Adds the part of the output that is new, up to the task's limit.
-fn append(change: &mut Change<'_>, tenant: crate::base::TenantId, task: &mut Task, report: &TaskReport) -> Result<()> {
+fn append(
+    change: &mut Change<'_>,
+    tenant: crate::base::TenantId,
+    task: &mut Task,
+    report: &TaskReport,
+) -> Result<()> {
     let have = task.output_bytes;
     let end = report.offset.saturating_add(report.output.len() as u64);
     if report.output.is_empty() || end <= have {

@@ -48,7 +48,13 @@ impl Capability for Tasks {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem { group: "Operate", title: "Tasks", path: "/tasks", icon: "workflow", permission: "tasks.read" }]
+        vec![NavItem {
+            group: "Operate",
+            title: "Tasks",
+            path: "/tasks",
+            icon: "workflow",
+            permission: "tasks.read",
+        }]
     }
 
     fn tables(&self) -> &'static [&'static str] {

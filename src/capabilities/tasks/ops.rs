@@ -18,9 +18,24 @@ const SECONDS_DEFAULT: u64 = 60;
 pub(super) fn register(ops: &mut Ops) {
     ops.get("tasks.list", "/tasks", "Lists tasks, newest first.", list);
     ops.get("tasks.find", "/tasks/{id}", "Shows a task with its output.", find);
-    ops.post("tasks.create", "/tasks", "Queues a task for one agent; an agent that is offline gets it when it is back.", create);
-    ops.post("tasks.create_many", "/tasks/many", "Queues the same task for every active agent that a filter selects.", create_many);
-    ops.post("tasks.cancel", "/tasks/{id}/cancel", "Stops a task: at once where it waits, gracefully where it runs.", cancel);
+    ops.post(
+        "tasks.create",
+        "/tasks",
+        "Queues a task for one agent; an agent that is offline gets it when it is back.",
+        create,
+    );
+    ops.post(
+        "tasks.create_many",
+        "/tasks/many",
+        "Queues the same task for every active agent that a filter selects.",
+        create_many,
+    );
+    ops.post(
+        "tasks.cancel",
+        "/tasks/{id}/cancel",
+        "Stops a task: at once where it waits, gracefully where it runs.",
+        cancel,
+    );
 }
 
 /// A new task.
@@ -88,7 +103,8 @@ pub fn create_many(ctx: &Ctx<'_>, input: CreateMany) -> Result<CreatedMany> {
         }
     }
     if wanted.is_empty() {
-        return Err(Error::invalid("the filter selects no active agent").hint("look at the agent list with the same filter"));
+        return Err(Error::invalid("the filter selects no active agent")
+            .hint("look at the agent list with the same filter"));
     }
     let tasks: Vec<Task> = permit.write(|change| {
         wanted
@@ -114,12 +130,17 @@ pub fn create_many(ctx: &Ctx<'_>, input: CreateMany) -> Result<CreatedMany> {
 fn check(work: &Work, seconds: Option<u64>) -> Result<()> {
     if let Work::Command { name, arguments } = work {
         if name.trim().is_empty() {
-            return Err(Error::invalid("the command's name is empty").hint("the agent's page lists what it allows"));
+            return Err(
+                Error::invalid("the command's name is empty").hint("the agent's page lists what it allows")
+            );
         }
         let bytes = name.len() + arguments.iter().map(String::len).sum::<usize>();
         if arguments.len() > limits::TASK_ARGUMENTS_MAX || bytes > limits::LOG_LINE_BYTES_MAX {
-            return Err(Error::invalid("the command has too many or too long arguments")
-                .hint(format!("at most {} arguments and {} bytes", limits::TASK_ARGUMENTS_MAX, limits::LOG_LINE_BYTES_MAX)));
+            return Err(Error::invalid("the command has too many or too long arguments").hint(format!(
+                "at most {} arguments and {} bytes",
+                limits::TASK_ARGUMENTS_MAX,
+                limits::LOG_LINE_BYTES_MAX
+            )));
         }
     }
     match seconds {
@@ -135,7 +156,8 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
     let agent = agents::exists(change.tx, ctx.tenant, input.agent)?;
     let waiting = change.tx.prefix(&OPEN, &(ctx.tenant, agent.id), limits::TASKS_QUEUED_PER_AGENT_MAX)?.len();
     if waiting >= limits::TASKS_QUEUED_PER_AGENT_MAX {
-        return Err(Error::too_many(format!("{waiting} tasks wait for agent `{}`", agent.name)).hint("cancel some, or wait"));
+        return Err(Error::too_many(format!("{waiting} tasks wait for agent `{}`", agent.name))
+            .hint("cancel some, or wait"));
     }
     let most = limits::TASK_OUTPUT_BYTES_MAX as u64;
     let task = Task {
@@ -157,7 +179,11 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
         memory_bytes_max: input.memory_bytes_max.unwrap_or(0),
     };
     store::put(change.tx, ctx.tenant, &task)?;
-    change.tell("tasks.created", task.id, json!({ "agent": agent.id, "agent_name": agent.name, "work": task.work }));
+    change.tell(
+        "tasks.created",
+        task.id,
+        json!({ "agent": agent.id, "agent_name": agent.name, "work": task.work }),
+    );
     Ok(task)
 }
 
@@ -191,7 +217,9 @@ pub fn list(ctx: &Ctx<'_>, input: ListTasks) -> Result<Page<Task>> {
         Some(agent) => {
             let span = (ctx.tenant, agent, first)..(ctx.tenant, agent, end);
             let rows = read.range_back(&BY_AGENT, span, SCAN_ROWS_MAX)?;
-            rows.into_iter().map(|((_, _, id), ())| store::find(&read, ctx.tenant, id)).collect::<Result<_>>()?
+            rows.into_iter()
+                .map(|((_, _, id), ())| store::find(&read, ctx.tenant, id))
+                .collect::<Result<_>>()?
         }
         None => {
             let rows = read.range_back(&TASKS, (ctx.tenant, first)..(ctx.tenant, end), SCAN_ROWS_MAX)?;
@@ -206,7 +234,8 @@ pub fn list(ctx: &Ctx<'_>, input: ListTasks) -> Result<Page<Task>> {
         state => task.state.word() == state,
     };
     let items: Vec<Task> = tasks.into_iter().filter(wanted).take(limit).collect();
-    let next = if items.len() == limit { items.last().map(|t| t.id) } else { last_scanned.filter(|_| !scanned_all) };
+    let next =
+        if items.len() == limit { items.last().map(|t| t.id) } else { last_scanned.filter(|_| !scanned_all) };
     Ok(Page { items, next: next.map(|id| id.to_string()) })
 }
 

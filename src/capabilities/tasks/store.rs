@@ -50,7 +50,8 @@ pub(super) fn output(read: &impl Read, tenant: TenantId, id: TaskId) -> Result<S
 pub(super) fn expire(ctx: &Ctx<'_>) -> Result<()> {
     let end = ctx.now - KEPT;
     let rows = ctx.read()?.prefix(&TASKS, &ctx.tenant, EXPIRE_ROWS_MAX)?;
-    let old: Vec<Task> = rows.into_iter().map(|(_, task)| task).filter(|t| t.ended.is_some_and(|at| at < end)).collect();
+    let old: Vec<Task> =
+        rows.into_iter().map(|(_, task)| task).filter(|t| t.ended.is_some_and(|at| at < end)).collect();
     if old.is_empty() {
         return Ok(());
     }

@@ -19,8 +19,9 @@ pub(super) fn metrics(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Dur
     let Up::Metrics(metrics) = message else { return Ok(Durable::Already) };
     let head = (!metrics.values.is_empty()).then(|| (metrics.at.unwrap_or(ctx.now), &metrics.values));
     let ticks = head.into_iter().chain(metrics.ticks.iter().map(|tick| (tick.at, &tick.values)));
-    let values: Vec<(Timestamp, Vec<(&str, f64)>)> =
-        ticks.map(|(at, values)| (at, values.iter().map(|(name, value)| (name.as_str(), *value)).collect())).collect();
+    let values: Vec<(Timestamp, Vec<(&str, f64)>)> = ticks
+        .map(|(at, values)| (at, values.iter().map(|(name, value)| (name.as_str(), *value)).collect()))
+        .collect();
     let batches: Vec<Batch<'_>> =
         values.iter().map(|(at, values)| Batch { source: from.agent.bits(), at: *at, values }).collect();
     if batches.is_empty() {
@@ -53,12 +54,21 @@ pub(super) fn spans(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
         .iter()
         .map(|span| {
             let milliseconds = span.duration_us as f64 / 1000.0;
-            (span.start, span.failed, format!("{} {milliseconds:.3} ms trace={} span={}", span.name, span.trace, span.span))
+            (
+                span.start,
+                span.failed,
+                format!("{} {milliseconds:.3} ms trace={} span={}", span.name, span.trace, span.span),
+            )
         })
         .collect();
     let lines: Vec<Line<'_>> = texts
         .iter()
-        .map(|(at, failed, text)| Line { at: *at, severity: if *failed { 4 } else { 1 }, origin: "trace", text })
+        .map(|(at, failed, text)| Line {
+            at: *at,
+            severity: if *failed { 4 } else { 1 },
+            origin: "trace",
+            text,
+        })
         .collect();
     Ok(Durable::Logs(ctx.site.logs.append(from.agent.bits(), spans.sequence, &lines)?))
 }
@@ -72,7 +82,13 @@ pub(super) fn events(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Dura
     Ok(Durable::Store(pending))
 }
 
-fn keep(ctx: &Ctx<'_>, change: &mut Change<'_>, tenant: TenantId, agent: AgentId, event: &wire::Event) -> Result<()> {
+fn keep(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    tenant: TenantId,
+    agent: AgentId,
+    event: &wire::Event,
+) -> Result<()> {
     let at = event.at.unwrap_or(ctx.now);
     let known = (tenant, agent, event.id.clone());
     if !event.id.is_empty() && change.tx.get(&BY_ID, &known)?.is_some() {
@@ -94,7 +110,11 @@ fn keep(ctx: &Ctx<'_>, change: &mut Change<'_>, tenant: TenantId, agent: AgentId
     }
     // Grave ones are worth an entry where people look for what changed.
     if event.severity >= Severity::Error {
-        change.tell("telemetry.reported", agent, serde_json::json!({ "name": event.name, "text": event.text }));
+        change.tell(
+            "telemetry.reported",
+            agent,
+            serde_json::json!({ "name": event.name, "text": event.text }),
+        );
     }
     Ok(())
 }

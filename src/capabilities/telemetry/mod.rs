@@ -49,7 +49,13 @@ impl Capability for Telemetry {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem { group: "Observe", title: "Events", path: "/events", icon: "activity", permission: "telemetry.read" }]
+        vec![NavItem {
+            group: "Observe",
+            title: "Events",
+            path: "/events",
+            icon: "activity",
+            permission: "telemetry.read",
+        }]
     }
 
     fn tables(&self) -> &'static [&'static str] {

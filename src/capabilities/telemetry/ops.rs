@@ -17,8 +17,18 @@ const POINTS_MAX: usize = 2_000;
 
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
-    ops.get("telemetry.query", "/agents/{agent}/metrics/query", "Reads one series of an agent, in points of equal width.", query);
-    ops.get("telemetry.names", "/agents/{id}/metrics", "Lists an agent's series with their last values.", names);
+    ops.get(
+        "telemetry.query",
+        "/agents/{agent}/metrics/query",
+        "Reads one series of an agent, in points of equal width.",
+        query,
+    );
+    ops.get(
+        "telemetry.names",
+        "/agents/{id}/metrics",
+        "Lists an agent's series with their last values.",
+        names,
+    );
     ops.get("telemetry.logs", "/agents/{agent}/logs", "Reads an agent's log lines, oldest first.", logs);
     ops.get("telemetry.events", "/events", "Lists events, newest first.", events);
 }
@@ -67,7 +77,10 @@ pub fn query(ctx: &Ctx<'_>, input: QuerySeries) -> Result<Vec<Point>> {
     }
     let points = input.points.unwrap_or(POINTS_DEFAULT).clamp(1, POINTS_MAX);
     let points = ctx.site.series.query(input.agent.bits(), &input.name, from, to, points)?;
-    Ok(points.into_iter().map(|p| Point { at: p.at, min: p.min, max: p.max, mean: p.mean, last: p.last }).collect())
+    Ok(points
+        .into_iter()
+        .map(|p| Point { at: p.at, min: p.min, max: p.max, mean: p.mean, last: p.last })
+        .collect())
 }
 
 /// One series and its last value.
@@ -85,8 +98,10 @@ pub struct SeriesView {
 pub fn names(ctx: &Ctx<'_>, input: ById<crate::base::kind::Agent>) -> Result<Vec<SeriesView>> {
     ctx.require("telemetry.read")?;
     let latest = ctx.site.series.latest_all(input.id.bits());
-    let mut views: Vec<SeriesView> =
-        latest.into_iter().map(|(name, at, value)| SeriesView { name: name.to_string(), at, value }).collect();
+    let mut views: Vec<SeriesView> = latest
+        .into_iter()
+        .map(|(name, at, value)| SeriesView { name: name.to_string(), at, value })
+        .collect();
     views.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(views)
 }
@@ -175,7 +190,9 @@ pub fn events(ctx: &Ctx<'_>, input: QueryEvents) -> Result<Page<EventView>> {
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let first: EventKey = (ctx.tenant, Timestamp::from_milliseconds(i64::MIN), AgentId::from_bits(0), 0);
     let end = match input.after.as_deref() {
-        None | Some("") => (ctx.tenant, Timestamp::from_milliseconds(i64::MAX), AgentId::from_bits(u128::MAX), u64::MAX),
+        None | Some("") => {
+            (ctx.tenant, Timestamp::from_milliseconds(i64::MAX), AgentId::from_bits(u128::MAX), u64::MAX)
+        }
         Some(text) => cursor(ctx, text)?,
     };
     let read = ctx.read()?;

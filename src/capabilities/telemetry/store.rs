@@ -19,7 +19,8 @@ pub fn recent(ctx: &Ctx<'_>, agent: Option<AgentId>, limit: usize) -> Result<Vec
     // One agent's events are sought among the newest of all: a bounded look back.
     let scan = if agent.is_some() { SCAN_ROWS_MAX } else { limit };
     let rows = read.prefix_back(&EVENTS, &ctx.tenant, scan)?;
-    let rows = rows.into_iter().filter(|((_, _, a, _), _)| agent.is_none_or(|wanted| wanted == *a)).take(limit);
+    let rows =
+        rows.into_iter().filter(|((_, _, a, _), _)| agent.is_none_or(|wanted| wanted == *a)).take(limit);
     rows.map(|(key, event)| shown(&read, key, event)).collect()
 }
 

@@ -110,7 +110,8 @@ impl Keys {
     pub fn read_passphrase(&mut self) -> Result<()> {
         let Some(path) = &self.passphrase_file else { return Ok(()) };
         let text = std::fs::read_to_string(path).map_err(|e| {
-            Error::unavailable(format!("the passphrase's file `{}` cannot be read", path.display())).because(e)
+            Error::unavailable(format!("the passphrase's file `{}` cannot be read", path.display()))
+                .because(e)
         })?;
         let line = text.lines().next().unwrap_or_default();
         if line.chars().count() < limits::PASSWORD_CHARACTERS_MIN || line.len() > limits::PASSWORD_BYTES_MAX {
