@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 
 use crate::base::{AgentId, Error, Kind, Result};
 use crate::engine::broker::{Inbound, JoinUplink, Uplink};
@@ -56,11 +57,12 @@ pub struct IngestStats {
 /// The running threads.
 pub struct Ingest {
     stats: Arc<IngestStats>,
+    stop: oneshot::Sender<()>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Ingest {
-    /// Starts the threads. They end when the broker has dropped its end of the channel.
+    /// Starts the threads.
     pub fn start(
         site: Arc<Site>,
         uplinks: Uplinks,
@@ -81,8 +83,11 @@ impl Ingest {
             spawn("ingest-sync", move || waiting.into_iter().for_each(|batch| settle(&stats, batch)))?
         };
         let handlers = Handlers { site, uplinks, stats: stats.clone(), refusals: HashMap::new() };
+        let (stop, stopped) = oneshot::channel();
+        let inbound =
+            Waiting { runtime: tokio::runtime::Builder::new_current_thread().build()?, inbound, stopped };
         let taker = spawn("ingest", move || handlers.run(inbound, batches, joins))?;
-        Ok(Ingest { stats, threads: vec![taker, settler, joiner] })
+        Ok(Ingest { stats, stop, threads: vec![taker, settler, joiner] })
     }
 
     /// The counters.
@@ -92,6 +97,7 @@ impl Ingest {
 
     /// Waits until everything that was taken is stored and acknowledged. The broker must have stopped.
     pub fn finish(self) {
+        drop(self.stop);
         for thread in self.threads {
             let _ = thread.join();
         }
@@ -103,6 +109,30 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
         .name(name.into())
         .spawn(run)
         .map_err(|e| Error::unavailable("no thread for messages of agents").because(e))
+}
+
+/// The channel, and the word to take what is in it and end. The channel itself never closes: the site holds the bus,
+/// and the bus the broker's end.
+struct Waiting {
+    runtime: tokio::runtime::Runtime,
+    inbound: Receiver<Inbound>,
+    stopped: oneshot::Receiver<()>,
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<Inbound> {
+        let Waiting { runtime, inbound, stopped } = self;
+        runtime.block_on(async {
+            if !inbound.is_closed() {
+                tokio::select! {
+                    biased;
+                    message = inbound.recv() => return message,
+                    _ = stopped => inbound.close(),
+                }
+            }
+            inbound.recv().await
+        })
+    }
 }
 
 type Batch = Vec<(Uplink, Vec<Durable>)>;
@@ -117,15 +147,15 @@ struct Handlers {
 impl Handlers {
     fn run(
         mut self,
-        mut inbound: Receiver<Inbound>,
+        mut inbound: Waiting,
         batches: mpsc::SyncSender<Batch>,
         joins: mpsc::SyncSender<JoinUplink>,
     ) {
         let mut taken = Vec::with_capacity(BATCH_MAX);
-        while let Some(first) = inbound.blocking_recv() {
+        while let Some(first) = inbound.next() {
             taken.push(first);
             while taken.len() < BATCH_MAX {
-                let Ok(next) = inbound.try_recv() else { break };
+                let Ok(next) = inbound.inbound.try_recv() else { break };
                 taken.push(next);
             }
             let mut batch = Vec::with_capacity(taken.len());
