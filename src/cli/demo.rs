@@ -28,10 +28,10 @@ pub(super) fn demo(arguments: &Demo) -> Result<(), Failure> {
     serve::log(&config.log)?;
     let clock = Clock::system();
     let runtime = serve::runtime()?;
-    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let folder = Folder::make(&clock, arguments.keep)?;
     let options = Options { config, folder: folder.path.clone(), clock: clock.clone() };
     let server = Arc::new(Server::start(options)?);
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let gate = server.gate_address();
     say(&format!("Muster {} with {} simulated agents.", env!("CARGO_PKG_VERSION"), arguments.agents));
     say("");
@@ -94,7 +94,7 @@ async fn report(progress: &Progress, agents: usize, clock: &Clock) {
             return;
         }
         let failed = progress.failed.load(Ordering::Relaxed);
-        if failed > 0 && !warned && took() > 10.0 {
+        if failed > 0 && !live && !warned && took() > 10.0 {
             warned = true;
             say(&format!("{failed} joins failed and are tried again."));
         }

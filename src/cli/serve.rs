@@ -25,11 +25,11 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     config.keys.read_passphrase()?;
     let clock = Clock::system();
     let runtime = runtime()?;
-    // From here on a signal ends the start in order too.
-    let mut signals = runtime.block_on(async { Signals::catch() })?;
     let folder = arguments.folder.data.clone();
     let own = config.agent.clone();
     let server = Arc::new(Server::start(Options { config, folder: folder.clone(), clock: clock.clone() })?);
+    // Not earlier: a start that hangs must end at the first signal, which loses nothing that was acknowledged.
+    let mut signals = runtime.block_on(async { Signals::catch() })?;
     greet(&server)?;
     let worker = match own.enabled {
         true => first_agent(&server, own, &folder, &clock),

@@ -191,18 +191,37 @@ pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
     })
 }
 
-/// A link that signs the first owner in: once, and for ten minutes. For the command line and the demo.
+/// A one-time link that signs the first owner in. A site that nobody has set up, such as a demonstration, gets an owner
+/// without a password first; whoever may call this holds the data folder anyway.
 pub fn login_link(site: &Site) -> Result<String> {
     let ctx = Ctx::system(site, "identity.login_link");
-    ctx.require("identity.login_link")?.write(|change| {
-        let owner =
-            store::users(&*change.tx, ctx.tenant)?.into_iter().find(User::is_active_owner).ok_or_else(
-                || Error::conflict("the site has no owner yet").hint("set it up with the setup code"),
-            )?;
-        let link = make_link(&ctx, change, owner.id, Purpose::Login)?;
-        change.tell("identity.link_made", owner.id, json!({ "purpose": Purpose::Login }));
+    let fresh = User {
+        id: site.clock.id(),
+        login: login_name("owner")?,
+        name: "Owner".parse()?,
+        password: None,
+        role: Role::Owner,
+        state: State::Active,
+        created: ctx.now,
+        last_login: None,
+    };
+    let link = ctx.require("identity.login_link")?.write(|change| {
+        let users = store::users(&*change.tx, ctx.tenant)?;
+        if users.is_empty() {
+            change.tx.delete(&SETUP, &ctx.tenant)?;
+            change.tx.put(&USERS, &(ctx.tenant, fresh.id), &fresh)?;
+            change.tx.put(&LOGINS, &(ctx.tenant, fresh.login.clone()), &fresh.id)?;
+            change.tell("identity.set_up", fresh.id, json!({ "login": fresh.login, "role": fresh.role }));
+        }
+        let first = users.is_empty().then_some(fresh.id);
+        let owner = users.iter().find(|user| user.is_active_owner()).map(|user| user.id).or(first);
+        let owner = owner.ok_or_else(|| Error::conflict("the site has no active owner"))?;
+        let link = make_link(&ctx, change, owner, Purpose::Login)?;
+        change.tell("identity.link_made", owner, json!({ "purpose": Purpose::Login }));
         Ok(link)
-    })
+    })?;
+    memory::of(site).set_up.store(true, Ordering::Relaxed);
+    Ok(link)
 }
 
 /// Makes a one-time link in an open change. Earlier links of the same person stop working.
