@@ -102,10 +102,14 @@ impl<'de> Deserialize<'de> for Timestamp {
                 text.parse().map_err(|e: Error| E::custom(e.message()))
             }
             fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Timestamp, E> {
-                Ok(Timestamp(value))
+                // What no calendar has would only come back as text that nobody reads again.
+                match jiff::Timestamp::from_millisecond(value) {
+                    Ok(_) => Ok(Timestamp(value)),
+                    Err(_) => Err(E::custom("instant out of range")),
+                }
             }
             fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Timestamp, E> {
-                i64::try_from(value).map(Timestamp).map_err(|_| E::custom("instant out of range"))
+                self.visit_i64(i64::try_from(value).unwrap_or(i64::MAX))
             }
         }
         deserializer.deserialize_any(Visitor)
