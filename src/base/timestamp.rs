@@ -136,6 +136,9 @@ mod tests {
         assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
         assert_eq!("2026-09-21T16:13:20.123+02:00".parse::<Timestamp>().unwrap(), instant);
         assert_eq!(serde_json::from_str::<Timestamp>("1790000000123").unwrap(), instant);
+        for beyond in ["9223372036854775807", "-9223372036854775808", "18446744073709551615"] {
+            assert!(serde_json::from_str::<Timestamp>(beyond).is_err(), "{beyond}");
+        }
         assert!("yesterday".parse::<Timestamp>().unwrap_err().hint_text().unwrap().contains("RFC 3339"));
     }
 }
