@@ -118,6 +118,11 @@ impl Journal {
         Ok(Ticket::new(self.shared.clone(), number, batch, record::fingerprint(&hash)))
     }
 
+    /// Whether the disk has its reserve, so that appends are taken.
+    pub fn has_room(&self) -> bool {
+        self.shared.room().is_ok()
+    }
+
     /// The oldest number that can be read; one above `last_number` when there is none.
     pub fn first_number(&self) -> u64 {
         self.shared.state.lock().segments.first().map_or(1, |segment| segment.first)

@@ -8,16 +8,14 @@ use std::task::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use super::record::{self, Hash, Header};
-use super::room::Room;
 use super::segment::{Mark, Segment};
-use super::{Options, RECORD_BYTES_MAX, Stats};
+use super::{Options, RECORD_BYTES_MAX, Stats, room};
 use crate::base::{Error, Result};
 
 /// What appenders, readers and the thread share.
 pub(super) struct Shared {
     folder: PathBuf,
     options: Options,
-    room: Room,
     pub(super) state: Mutex<State>,
     queued: Condvar,
     /// Waiters of even and of odd batches, so that a sync wakes only those it completes.
@@ -74,12 +72,9 @@ impl Shared {
             wakers: Vec::new(),
             closing: false,
         };
-        let room = Room::default();
-        room.look(&folder, options.reserve_bytes);
         Shared {
             folder,
             options,
-            room,
             state: Mutex::new(state),
             queued: Condvar::new(),
             completed: [Condvar::new(), Condvar::new()],
@@ -97,7 +92,7 @@ impl Shared {
         if let Some(why) = &state.failed {
             return Err(refused(why));
         }
-        self.room.ask(&self.folder, self.options.reserve_bytes)?;
+        self.room()?;
         let begins = state.queue.bytes.is_empty();
         if !begins && state.queue.bytes.len() + payload.len() > self.options.queue_bytes_max {
             return Err(Error::too_many("the disk is slower than what is to be written to it")
@@ -121,6 +116,11 @@ impl Shared {
             self.queued.notify_one();
         }
         Ok((number, batch, hash))
+    }
+
+    /// Refuses while the reserve of the disk is not free.
+    pub(super) fn room(&self) -> Result<()> {
+        room::check(&self.folder, self.options.reserve_bytes)
     }
 
     pub(super) fn wait(&self, number: u64, batch: u64) -> Result<()> {
@@ -172,7 +172,6 @@ impl Shared {
                 self.sync(&file)?;
                 Ok(fresh)
             });
-            self.room.look(&self.folder, self.options.reserve_bytes);
             let wakers = {
                 let mut guard = self.state.lock();
                 let state = &mut *guard;
