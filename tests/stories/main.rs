@@ -10,4 +10,5 @@ mod garbage;
 mod harness;
 mod machine;
 mod pages;
+mod program;
 mod trust;
