@@ -360,7 +360,8 @@ mod tests {
         assert_eq!(last.state, TaskPhase::Cancelled);
         assert_eq!(all.told(command(2, "echo never")).unwrap().state, TaskPhase::Cancelled);
         assert_eq!(all.cancel(TaskId::from_bits(2)).unwrap().state, TaskPhase::Cancelled, "its end, again");
-        let lost = all.cancel(TaskId::from_bits(3)).expect("whoever waits for the end of a lost task hears it");
+        let lost =
+            all.cancel(TaskId::from_bits(3)).expect("whoever waits for the end of a lost task hears it");
         assert_eq!(lost.state, TaskPhase::Cancelled);
         all.reported(&lost).unwrap();
         assert_eq!(all.told(command(3, "echo late")).unwrap().state, TaskPhase::Cancelled);

@@ -19,7 +19,9 @@ fn state(muster: &Muster, device: &Device) -> agents::State {
 }
 
 async fn say(client: &Client, topic: &str, payload: &Value) -> bool {
-    let Ok(sent) = client.publish(topic, payload.to_string(), Quality::AtLeastOnce).await else { return false };
+    let Ok(sent) = client.publish(topic, payload.to_string(), Quality::AtLeastOnce).await else {
+        return false;
+    };
     matches!(tokio::time::timeout(Duration::from_secs(5), sent.acknowledged()).await, Ok(Ok(())))
 }
 

@@ -63,12 +63,8 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
     if session.is_over(used, now) || !user.is_active() {
         return Ok(None);
     }
-    let actor = Actor::Person {
-        user: user.id,
-        session: session.id,
-        name: user.name.to_string(),
-        role: user.role,
-    };
+    let actor =
+        Actor::Person { user: user.id, session: session.id, name: user.name.to_string(), role: user.role };
     Ok(Some(Found { digest, used, actor }))
 }
 

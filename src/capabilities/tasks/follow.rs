@@ -50,12 +50,7 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
 }
 
 /// Adds the part of the output that is new, up to the task's limit.
-fn append(
-    change: &mut Change<'_>,
-    tenant: TenantId,
-    task: &mut Task,
-    report: &TaskReport,
-) -> Result<()> {
+fn append(change: &mut Change<'_>, tenant: TenantId, task: &mut Task, report: &TaskReport) -> Result<()> {
     let have = task.output_bytes;
     let end = report.offset.saturating_add(report.output.len() as u64);
     if report.output.is_empty() || end <= have {
