@@ -12,3 +12,4 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod trust;
