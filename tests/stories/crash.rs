@@ -1,11 +1,12 @@
 //! kill -9 under load: what was acknowledged is there, once, and the server is ready again at once.
 //!
-//! `MUSTER_CRASH_RUNS` says how often the server is killed; a handful by default, a hundred before a release.
+//! `CRASH_RUNS` says how often the server is killed; a handful by default, a hundred before a release.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use muster::base::{Secret, Span};
@@ -23,8 +24,12 @@ use crate::harness::{Muster, config, until};
 const AGENTS: usize = 50;
 const READY_WITHIN: Span = Span::from_seconds(2);
 
+/// A port that stays free until a program of ours takes it: below the range from which connections get theirs.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 500) as u16 * 20;
+    let ports = std::iter::from_fn(|| Some(first + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000));
+    ports.take(2_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
@@ -33,9 +38,17 @@ fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
         .arg(folder)
         .args(["--http", &format!("127.0.0.1:{http}"), "--mqtt", &format!("127.0.0.1:{mqtt}")])
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(
+            std::fs::File::options().create(true).append(true).open(folder.with_extension("log")).unwrap(),
+        )
         .spawn()
         .unwrap()
+}
+
+/// The last lines that the server wrote.
+fn said(folder: &std::path::Path) -> String {
+    let text = std::fs::read_to_string(folder.with_extension("log")).unwrap_or_default();
+    text.lines().rev().take(3).collect::<Vec<_>>().join("; ")
 }
 
 fn ready(port: u16) -> bool {
@@ -48,7 +61,7 @@ fn ready(port: u16) -> bool {
 
 #[test]
 fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
-    let runs: usize = std::env::var("MUSTER_CRASH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
+    let runs: usize = std::env::var("CRASH_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
     let muster = Muster::start();
     let devices: Vec<Device> = (0..AGENTS).map(|n| Device::new(&muster, &format!("device-{n}"))).collect();
     let authority = muster.server().site().authority.certificate_pem();
@@ -61,7 +74,11 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
     for run in 0..runs {
         let began = clock.monotonic();
         let mut server = start(&folder, http, mqtt);
-        until(Span::from_seconds(20), "the server", || ready(http).then_some(()));
+        until(Span::from_seconds(20), "the server", || {
+            let ended = server.try_wait().unwrap();
+            assert!(ended.is_none(), "the server ended: {}", said(&folder));
+            ready(http).then_some(())
+        });
         let took = clock.monotonic() - began;
         slowest = slowest.max(took);
         assert!(took < READY_WITHIN.duration() || cfg!(debug_assertions), "ready after {took:?}");
