@@ -94,7 +94,7 @@ async fn report(progress: &Progress, agents: usize, clock: &Clock) {
             return;
         }
         let failed = progress.failed.load(Ordering::Relaxed);
-        if failed > 0 && !warned && took() > 10.0 {
+        if failed > 0 && !live && !warned && took() > 10.0 {
             warned = true;
             say(&format!("{failed} joins failed and are tried again."));
         }

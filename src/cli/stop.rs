@@ -11,6 +11,9 @@ use crate::base::{Error, Result};
 /// How long an orderly end may take.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Signals this close together are one.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
+
 /// Both signals, caught from now on.
 pub(super) struct Signals {
     terminate: Signal,
@@ -34,6 +37,17 @@ impl Signals {
         }
     }
 
+    /// Returns at a signal that is meant as a second one: some senders give the first one twice.
+    async fn insist(&mut self) {
+        let same = async {
+            loop {
+                self.wait().await;
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(SAME_SIGNAL, same).await;
+        self.wait().await;
+    }
+
     /// Runs the drain on a thread of its own and waits for it, but not for ever.
     pub(super) async fn drain(&mut self, drain: impl FnOnce() + Send + 'static) -> Result<()> {
         notify::stopping();
@@ -45,7 +59,7 @@ impl Signals {
         std::thread::Builder::new().name("drain".into()).spawn(work)?;
         tokio::select! {
             _ = &mut is_done => Ok(()),
-            () = self.wait() => Err(Error::unavailable("stopped at once, by a second signal")),
+            () = self.insist() => Err(Error::unavailable("stopped at once, by a second signal")),
             () = tokio::time::sleep(DRAIN_MAX) => Err(Error::unavailable("the orderly end took too long")),
         }
     }

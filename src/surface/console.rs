@@ -23,8 +23,11 @@ enum Target {
     Reference,
 }
 
+/// Routes with literal parts before those with parameters; for each whether it takes a form, and what answers.
+type Paths = BTreeMap<(Vec<bool>, &'static str), Vec<(bool, Target)>>;
+
 pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
-    let mut paths: BTreeMap<(Vec<bool>, &'static str), Vec<(bool, Target)>> = BTreeMap::new();
+    let mut paths: Paths = BTreeMap::new();
     for (index, page) in surface.pages.pages.iter().enumerate() {
         paths.entry((specificity(page.path), page.path)).or_default().push((page.form, Target::Page(index)));
     }

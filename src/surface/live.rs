@@ -49,7 +49,8 @@ async fn start(surface: Arc<Surface>, caller: &Caller, query: &str) -> Result<Ht
         return Err(Error::unauthenticated("nobody is signed in").hint("sign in again"));
     }
     let (feed, answer) = open(&surface.traffic)?;
-    let _ = actix_web::rt::spawn(serve(surface, caller.clone(), Arc::new(topics), feed));
+    // It ends with its stream; nobody waits for it.
+    drop(actix_web::rt::spawn(serve(surface, caller.clone(), Arc::new(topics), feed)));
     Ok(answer)
 }
 

@@ -13,24 +13,24 @@ use serde_json::json;
 
 use crate::harness::{Muster, until};
 
-pub struct Device {
-    pub id: AgentId,
-    pub secret: String,
-    pub tenant: TenantId,
+pub(crate) struct Device {
+    pub(crate) id: AgentId,
+    pub(crate) secret: String,
+    pub(crate) tenant: TenantId,
 }
 
 impl Device {
-    pub fn new(muster: &Muster, name: &str) -> Device {
+    pub(crate) fn new(muster: &Muster, name: &str) -> Device {
         let input = agents::ops::CreateDevice { name: name.parse().unwrap(), labels: Default::default() };
         let made = agents::ops::device_create(&muster.ctx(), input).unwrap();
         Device { id: made.id, secret: made.secret, tenant: muster.server().site().tenant }
     }
 
-    pub fn up(&self, kind: UpKind) -> String {
+    pub(crate) fn up(&self, kind: UpKind) -> String {
         Topic::Up(self.tenant, self.id, kind).to_string()
     }
 
-    pub fn options(&self, muster: &Muster) -> Options {
+    pub(crate) fn options(&self, muster: &Muster) -> Options {
         let address = muster.server().gate_address();
         let mut options = Options::new("127.0.0.1", address.port(), &self.id.to_string());
         let authority = muster.server().site().authority.certificate_pem();
@@ -40,12 +40,12 @@ impl Device {
         options
     }
 
-    pub async fn connect(&self, muster: &Muster) -> (Client, Incoming) {
+    pub(crate) async fn connect(&self, muster: &Muster) -> (Client, Incoming) {
         connect(&self.options(muster)).await.unwrap()
     }
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

@@ -15,16 +15,16 @@ use muster::server::{Options, Server};
 use serde_json::{Value, json};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
-pub const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
-pub struct Muster {
-    pub server: Option<Server>,
-    pub folder: PathBuf,
+pub(crate) struct Muster {
+    pub(crate) server: Option<Server>,
+    pub(crate) folder: PathBuf,
     errors: u64,
     _keep: Option<tempfile::TempDir>,
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config::default();
     config.site.name = "Plant 03".into();
     config.http.address = "127.0.0.1:0".parse().unwrap();
@@ -33,14 +33,14 @@ pub fn config() -> Config {
 }
 
 impl Muster {
-    pub fn start() -> Muster {
+    pub(crate) fn start() -> Muster {
         let folder = tempfile::tempdir().unwrap();
         let mut muster = Muster::open(folder.path().join("data"), config());
         muster._keep = Some(folder);
         muster
     }
 
-    pub fn open(folder: PathBuf, config: Config) -> Muster {
+    pub(crate) fn open(folder: PathBuf, config: Config) -> Muster {
         trace::start("error", trace::Form::Json).unwrap();
         let errors = trace::errors();
         let server =
@@ -48,12 +48,12 @@ impl Muster {
         Muster { server: Some(server), folder, errors, _keep: None }
     }
 
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
     }
 
     /// Acts as an owner, below HTTP.
-    pub fn ctx(&self) -> Ctx<'_> {
+    pub(crate) fn ctx(&self) -> Ctx<'_> {
         let site = self.server().site();
         let actor = Actor::Person {
             user: UserId::from_bits(1),
@@ -64,17 +64,17 @@ impl Muster {
         Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into() })
     }
 
-    pub fn join_code(&self, labels: &str) -> String {
+    pub(crate) fn join_code(&self, labels: &str) -> String {
         self.server().join_code(Labels::parse(labels).unwrap()).unwrap()
     }
 
     /// A browser without cookies.
-    pub fn browser(&self) -> Browser {
+    pub(crate) fn browser(&self) -> Browser {
         Browser::new(self)
     }
 
     /// A browser in which the first owner is signed in through set-up.
-    pub fn owner(&self) -> Browser {
+    pub(crate) fn owner(&self) -> Browser {
         let browser = self.browser();
         let code = self.server().setup_code().unwrap().expect("nobody has an account yet");
         let form = [
@@ -82,7 +82,7 @@ impl Muster {
             ("name", "Inès Moreau"),
             ("login", "ines"),
             ("password", PASSWORD),
-            ("password_again", PASSWORD),
+            ("again", PASSWORD),
         ];
         let (status, _) = browser.post("/setup", &form);
         assert_eq!(status, 303, "set-up signs in");
@@ -90,7 +90,7 @@ impl Muster {
     }
 
     /// Runs an operation as an owner, below HTTP.
-    pub fn call(&self, name: &str, input: Value) -> Value {
+    pub(crate) fn call(&self, name: &str, input: Value) -> Value {
         let mut ops = Ops::default();
         ALL.iter().for_each(|capability| capability.ops(&mut ops));
         let op = ops.0.iter().find(|op| op.name == name).expect("an operation of this name");
@@ -98,23 +98,23 @@ impl Muster {
     }
 
     /// An API client with a new key of this role.
-    pub fn api(&self, role: &str) -> Api {
+    pub(crate) fn api(&self, role: &str) -> Api {
         let made = self.call("identity.key_create", json!({ "name": format!("{role} key"), "role": role }));
         let text = made["text"].as_str().expect("the key's text is shown once").to_owned();
         Api { agent: agent(self), base: self.base(), bearer: Some(text) }
     }
 
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("https://127.0.0.1:{}", self.server().address().port())
     }
 
     /// Stops cleanly and gives the folder away.
-    pub fn release(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
+    pub(crate) fn release(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
         (self.folder.clone(), self._keep.take())
     }
 
     /// Stops cleanly and opens the same folder again.
-    pub fn reopen(mut self) -> Muster {
+    pub(crate) fn reopen(mut self) -> Muster {
         let (folder, keep) = (self.folder.clone(), self._keep.take());
         drop(self);
         let mut muster = Muster::open(folder, config());
@@ -148,7 +148,7 @@ fn agent(muster: &Muster) -> ureq::Agent {
 }
 
 /// Pages, with cookies.
-pub struct Browser {
+pub(crate) struct Browser {
     agent: ureq::Agent,
     base: String,
 }
@@ -158,18 +158,18 @@ impl Browser {
         Browser { agent: agent(muster), base: muster.base() }
     }
 
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut answer = self.agent.get(format!("{}{path}", self.base)).call().unwrap();
         (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
     }
 
-    pub fn header(&self, path: &str, name: &str) -> Option<String> {
+    pub(crate) fn header(&self, path: &str, name: &str) -> Option<String> {
         let answer = self.agent.get(format!("{}{path}", self.base)).call().unwrap();
         answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned())
     }
 
     /// Posts a form; returns the status and where it leads.
-    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, String) {
+    pub(crate) fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, String) {
         let mut answer = self
             .agent
             .post(format!("{}{path}", self.base))
@@ -181,7 +181,7 @@ impl Browser {
     }
 
     /// The CSRF token of this session, as the pages carry it.
-    pub fn csrf(&self) -> String {
+    pub(crate) fn csrf(&self) -> String {
         let (_, page) = self.get("/account");
         let at = page.find("name=\"csrf\" value=\"").expect("a form with a token") + 19;
         page[at..].split('"').next().unwrap().to_owned()
@@ -189,14 +189,14 @@ impl Browser {
 }
 
 /// REST with a key.
-pub struct Api {
+pub(crate) struct Api {
     agent: ureq::Agent,
     base: String,
-    pub bearer: Option<String>,
+    pub(crate) bearer: Option<String>,
 }
 
 impl Api {
-    pub fn anonymous(muster: &Muster) -> Api {
+    pub(crate) fn anonymous(muster: &Muster) -> Api {
         Api { agent: agent(muster), base: muster.base(), bearer: None }
     }
 
@@ -204,7 +204,7 @@ impl Api {
         format!("Bearer {}", self.bearer.as_deref().unwrap_or_default())
     }
 
-    pub fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         let mut call = self.agent.get(format!("{}{path}", self.base));
         if self.bearer.is_some() {
             call = call.header("authorization", self.bearer());
@@ -212,7 +212,7 @@ impl Api {
         answer(call.call().unwrap())
     }
 
-    pub fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let mut call = self.agent.post(format!("{}{path}", self.base));
         if self.bearer.is_some() {
             call = call.header("authorization", self.bearer());
@@ -228,7 +228,7 @@ fn answer(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
 }
 
 /// Looks until `f` gives something, for at most `span`; a test waits on a condition, never on a clock.
-pub fn until<T>(span: Span, what: &str, mut f: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(span: Span, what: &str, mut f: impl FnMut() -> Option<T>) -> T {
     let clock = Clock::system();
     let (lock, condition) = (parking_lot::Mutex::new(()), parking_lot::Condvar::new());
     loop {

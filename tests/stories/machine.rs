@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::devices::runtime;
 use crate::harness::Muster;
 
-pub struct Machine {
+pub(crate) struct Machine {
     id: AgentId,
     stop: Arc<Notify>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -20,11 +20,11 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn join(muster: &Muster, labels: &str) -> Machine {
+    pub(crate) fn join(muster: &Muster, labels: &str) -> Machine {
         Machine::join_with(muster, &muster.join_code(labels)).unwrap()
     }
 
-    pub fn join_with(muster: &Muster, code: &str) -> Result<Machine> {
+    pub(crate) fn join_with(muster: &Muster, code: &str) -> Result<Machine> {
         let folder = tempfile::tempdir()?;
         let command = |argv: &[&str]| AllowedCommand {
             argv: argv.iter().map(|a| a.to_string()).collect(),
@@ -50,11 +50,11 @@ impl Machine {
         Ok(Machine { id: credentials.agent, stop, thread: Some(thread), _folder: folder })
     }
 
-    pub fn id(&self) -> AgentId {
+    pub(crate) fn id(&self) -> AgentId {
         self.id
     }
 
-    pub fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.stop.notify_one();
         self.thread.take().unwrap().join().unwrap().unwrap();
     }

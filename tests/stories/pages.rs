@@ -13,7 +13,7 @@ fn set_up_once_then_sign_in_and_out() {
     let (status, to) = (stranger.get("/").0, stranger.header("/", "location"));
     assert_eq!((status, to.as_deref()), (303, Some("/setup")), "nobody has an account yet");
     let form = |code: &'static str| {
-        [("code", code), ("name", "X"), ("login", "x"), ("password", PASSWORD), ("password_again", PASSWORD)]
+        [("code", code), ("name", "X"), ("login", "x"), ("password", PASSWORD), ("again", PASSWORD)]
     };
     assert_ne!(muster.browser().post("/setup", &form("wrong-code")).0, 303, "a wrong code sets nothing up");
     let owner = muster.owner();

@@ -52,7 +52,7 @@ pub(super) async fn live(shared: Arc<Shared>, member: Member) {
             Err(error) => {
                 Progress::count(&shared.progress.failed);
                 tracing::debug!(member = %member.name, "a member could not join: {error}");
-                rest(2_000).await;
+                rest(300).await;
             }
         }
     };

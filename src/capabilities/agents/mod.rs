@@ -21,6 +21,7 @@ pub use enrol::join;
 pub use follow::inventory;
 pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
+pub use ops::{Counts, ListAgents};
 pub use store::{exists, named};
 pub use watch::{configuration, watch};
 

@@ -364,7 +364,7 @@ pub fn join_codes(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<JoinCodeView>> {
             approval: code.approval,
         })
         .collect();
-    items.sort_by(|a, b| b.created.cmp(&a.created));
+    items.sort_by_key(|code| std::cmp::Reverse(code.created));
     Ok(Page { items, next: None })
 }
 

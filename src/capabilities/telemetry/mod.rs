@@ -12,7 +12,7 @@ mod pages;
 mod store;
 
 pub use model::{EventView, LogEntry};
-pub use ops::sparkline;
+pub use ops::{SeriesView, sparkline};
 pub use pages::{EventRow, tone, word};
 pub use store::recent;
 

@@ -9,7 +9,7 @@ use super::views::{
     tone,
 };
 use crate::base::{Result, limits};
-use crate::capabilities::agents::{self, AgentView, Health, ops::Counts, ops::ListAgents};
+use crate::capabilities::agents::{self, AgentView, Health, ListAgents, ops::Counts};
 use crate::capabilities::tasks::{self, TaskRow};
 use crate::capabilities::telemetry::{self, EventRow};
 use crate::kit::chart::{self, Cell};

@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::views::{AgentListPage, AgentRow, AgentRowsPart, Column, ListTab};
 use crate::base::{Error, Kind, Page, Result};
-use crate::capabilities::agents::{self, AgentView, ops::ListAgents};
+use crate::capabilities::agents::{self, AgentView, ListAgents};
 use crate::capabilities::telemetry;
 use crate::kit::{Ctx, Nothing, PageRequest, Reply, Shell, html, part, query};
 

@@ -10,7 +10,7 @@ use super::agent::{
 use crate::base::{AgentId, Error, Result, Span};
 use crate::capabilities::agents::{self, AgentView};
 use crate::capabilities::tasks::{self, TaskRow};
-use crate::capabilities::telemetry::{self, EventRow, LogEntry, ops::SeriesView};
+use crate::capabilities::telemetry::{self, EventRow, LogEntry, SeriesView};
 use crate::kit::chart::{self, Chart, Line, Reading, Unit};
 use crate::kit::{ById, Ctx, Markup, PageRequest, Reply, Shell, html, part, query};
 use crate::wire::Severity;
