@@ -144,16 +144,14 @@ fn report(muster: &Muster, agents: &[(AgentId, String)], minutes: usize) {
     let now = site.clock.now();
     let mut pending = Vec::new();
     for (place, (agent, _)) in agents.iter().enumerate() {
-        let values: Vec<Vec<(&str, f64)>> = (0..minutes)
+        let rows: Vec<Vec<(&str, f64)>> = (0..minutes)
             .map(|tick| names.iter().enumerate().map(|(s, n)| (n.as_str(), value(place, tick, s))).collect())
             .collect();
-        let batch = |(tick, values): (usize, &Vec<(&str, f64)>)| {
+        let batch = |(tick, values)| {
             let at = now - Span::from_minutes((minutes - tick) as u64);
-            (at, values.clone())
+            Batch { source: agent.bits(), at, values }
         };
-        let rows: Vec<_> = values.iter().enumerate().map(batch).collect();
-        let batches: Vec<_> =
-            rows.iter().map(|(at, values)| Batch { source: agent.bits(), at: *at, values }).collect();
+        let batches: Vec<_> = rows.iter().map(Vec::as_slice).enumerate().map(batch).collect();
         pending = vec![site.series.append(&batches).unwrap()];
     }
     pending.into_iter().for_each(|pending| pending.wait().unwrap());

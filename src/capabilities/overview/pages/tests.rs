@@ -68,7 +68,8 @@ fn agent(n: usize) -> AgentView {
             certificate_until: Some(now() + Span::from_days(61)),
             secret: None,
             key: Vec::new(),
-        },
+        }
+        .into(),
         health,
         reason: match health {
             Health::Critical => "disk at 97 %".into(),
