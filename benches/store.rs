@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench store`. Values have 256 bytes and random keys; all run one after another in the same process.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -92,7 +92,7 @@ fn code_only(source: &str) -> String {
             i += rest.chars().take(3).map(char::len_utf8).sum::<usize>();
             out.push(' ');
         } else {
-            let c = rest.chars().next().unwrap();
+            let c = rest.chars().next().unwrap_or(char::from(0));
             out.push(c);
             i += c.len_utf8();
         }

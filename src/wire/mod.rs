@@ -10,6 +10,7 @@
 
 mod codec;
 mod envelope;
+pub mod examples;
 mod messages;
 pub mod metrics;
 mod topic;

@@ -23,7 +23,7 @@ use crate::harness::{Muster, config, until};
 const AGENTS: usize = 50;
 const READY_WITHIN: Span = Span::from_seconds(2);
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

@@ -10,3 +10,4 @@ mod garbage;
 mod harness;
 mod machine;
 mod pages;
+mod program;

@@ -17,12 +17,11 @@ impl Capability for Overview {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem {
-            group: "Fleet",
-            title: "Overview",
-            path: "/",
-            icon: "layout-dashboard",
-            permission: "agents.read",
-        }]
+        let item = |group, title, path, icon| NavItem { group, title, path, icon, permission: "agents.read" };
+        vec![
+            item("Fleet", "Overview", "/", "layout-dashboard"),
+            item("Help", "Messages of agents", "/help/messages", "radio"),
+            item("Help", "API", "/help/api", "file-text"),
+        ]
     }
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod home;
 mod list;
+mod messages;
 mod one;
 mod palette;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub(crate) fn register(pages: &mut Pages) {
     pages.get("/agents", list::show);
     pages.get("/agents/{id}", one::show);
     pages.get("/palette", palette::show);
+    pages.get("/help/messages", messages::show);
     pages.live("overview", home::live);
     pages.live("fleet", home::fleet_live);
     pages.live("agents", list::live);

@@ -237,17 +237,6 @@ pub(super) const KEYS: &[Key] = &[
         show: |c| Some(c.mqtt.messages_per_second_max.to_string()),
     },
     Key {
-        section: "mqtt",
-        word: "packet_bytes_max",
-        example: "262144",
-        set: |c, given, example| {
-            given
-                .number(4_096, limits::MQTT_PACKET_BYTES_MAX as u32, example)
-                .map(|n| c.mqtt.packet_bytes_max = n)
-        },
-        show: |c| Some(c.mqtt.packet_bytes_max.to_string()),
-    },
-    Key {
         section: "storage",
         word: "metrics",
         example: "\"90d\"",

@@ -70,8 +70,6 @@ pub struct Mqtt {
     pub connections_per_address_max: u32,
     /// Messages of one agent in one second.
     pub messages_per_second_max: u32,
-    /// Bytes of one packet.
-    pub packet_bytes_max: u32,
 }
 
 /// `[storage]`.
@@ -188,7 +186,6 @@ impl Default for Mqtt {
             connections_max: 20_000,
             connections_per_address_max: 1_000,
             messages_per_second_max: 200,
-            packet_bytes_max: limits::MQTT_PACKET_BYTES_MAX as u32,
         }
     }
 }
