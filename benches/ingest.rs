@@ -226,10 +226,13 @@ fn cookie(muster: &Muster) -> String {
         ("name", "Bench"),
         ("login", "bench"),
         ("password", harness::PASSWORD),
-        ("password_again", harness::PASSWORD),
+        ("again", harness::PASSWORD),
     ];
-    let answer =
-        agent.post(format!("{}/setup", muster.base())).header("origin", muster.base()).send_form(form).unwrap();
+    let answer = agent
+        .post(format!("{}/setup", muster.base()))
+        .header("origin", muster.base())
+        .send_form(form)
+        .unwrap();
     let cookies = answer.headers().get_all("set-cookie").iter().filter_map(|v| v.to_str().ok());
     let found = cookies.filter_map(|cookie| cookie.split(';').next()?.split_once('='));
     found.map(|(_, value)| value.to_owned()).find(|value| value.starts_with("mss")).unwrap()
@@ -307,7 +310,8 @@ fn samples() {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let site = muster.server().site();
-        let tls = client_config(&Pin::Authority(site.authority.certificate_pem()), None, &site.clock).unwrap();
+        let tls =
+            client_config(&Pin::Authority(site.authority.certificate_pem()), None, &site.clock).unwrap();
         let (mut connected, mut bytes) = (Vec::new(), 0);
         for (place, (id, secret)) in agents.iter().enumerate() {
             let port = muster.server().gate_address().port();
