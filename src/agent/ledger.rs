@@ -87,15 +87,8 @@ impl Ledger {
     /// Takes a task, or says what became of it. It is on disk when this says `Taken`.
     pub fn take(&mut self, task: &Task) -> Result<Standing> {
         let id = task.task;
-        if let Some(report) = self.ended.get(&id) {
-            return Ok(Standing::Ended(Box::new(report.clone())));
-        }
-        if self.open.contains_key(&id) {
-            return Ok(Standing::Open);
-        }
-        if self.forgotten.is_some_and(|forgotten| id <= forgotten) {
-            let reason = "it is older than this agent remembers; nobody knows whether it ran";
-            return Ok(Standing::Ended(Box::new(report(id, TaskPhase::Unknown, reason))));
+        if let Some(standing) = self.standing(id) {
+            return Ok(standing);
         }
         if self.open.len() >= OPEN_MAX {
             return Err(Error::too_many(format!("{OPEN_MAX} tasks wait at this agent")));
@@ -103,6 +96,20 @@ impl Ledger {
         self.write(&Entry::Taken { task: task.clone() })?;
         self.open.insert(id, (task.clone(), false));
         Ok(Standing::Taken)
+    }
+
+    /// What is known of a task; nothing of one that never arrived.
+    pub fn standing(&self, id: TaskId) -> Option<Standing> {
+        if let Some(report) = self.ended.get(&id) {
+            return Some(Standing::Ended(Box::new(report.clone())));
+        }
+        if self.open.contains_key(&id) {
+            return Some(Standing::Open);
+        }
+        self.forgotten.filter(|forgotten| id <= *forgotten).map(|_| {
+            let reason = "it is older than this agent remembers; nobody knows whether it ran";
+            Standing::Ended(Box::new(report(id, TaskPhase::Unknown, reason)))
+        })
     }
 
     /// A task begins now. Only after this returns may it have an effect.

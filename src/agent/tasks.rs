@@ -82,17 +82,26 @@ impl Tasks {
         Some(TaskReport { at: Some(self.clock.now()), ..answer })
     }
 
-    /// Stops a task: a waiting one at once, a running one gently. Gives what is to be reported at once.
+    /// Stops a task: a waiting one at once, a running one gently. Gives what is to be reported at once. Of one that has
+    /// ended the end is reported again; one that never arrived is cancelled here, so that it does not run when it does.
     pub fn cancel(&mut self, id: TaskId) -> Option<TaskReport> {
-        if let Some(place) = self.queue.iter().position(|t| t.task == id) {
+        if let Some(running) = self.running.get_mut(&id) {
+            if let Some(cancel) = running.take() {
+                let _ = cancel.send(());
+            }
+            return None;
+        }
+        let answer = if let Some(place) = self.queue.iter().position(|t| t.task == id) {
             self.queue.remove(place);
-            let cancelled = report(id, TaskPhase::Cancelled, "it had not begun");
-            return Some(TaskReport { at: Some(self.clock.now()), ..cancelled });
-        }
-        if let Some(cancel) = self.running.get_mut(&id).and_then(Option::take) {
-            let _ = cancel.send(());
-        }
-        None
+            report(id, TaskPhase::Cancelled, "it had not begun")
+        } else {
+            match self.ledger.standing(id) {
+                Some(Standing::Ended(report)) => *report,
+                Some(_) => return None,
+                None => report(id, TaskPhase::Cancelled, "it had not arrived"),
+            }
+        };
+        Some(TaskReport { at: Some(self.clock.now()), ..answer })
     }
 
     /// A report has been spooled. The end of a task goes into the ledger after its report is safe.
@@ -350,6 +359,12 @@ mod tests {
         let (_, last) = until_end(&mut all, &mut reports).await;
         assert_eq!(last.state, TaskPhase::Cancelled);
         assert_eq!(all.told(command(2, "echo never")).unwrap().state, TaskPhase::Cancelled);
+        assert_eq!(all.cancel(TaskId::from_bits(2)).unwrap().state, TaskPhase::Cancelled, "its end, again");
+        let lost =
+            all.cancel(TaskId::from_bits(3)).expect("whoever waits for the end of a lost task hears it");
+        assert_eq!(lost.state, TaskPhase::Cancelled);
+        all.reported(&lost).unwrap();
+        assert_eq!(all.told(command(3, "echo late")).unwrap().state, TaskPhase::Cancelled);
     }
 
     #[tokio::test]

@@ -102,10 +102,14 @@ impl<'de> Deserialize<'de> for Timestamp {
                 text.parse().map_err(|e: Error| E::custom(e.message()))
             }
             fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<Timestamp, E> {
-                Ok(Timestamp(value))
+                // What no calendar has would only come back as text that nobody reads again.
+                match jiff::Timestamp::from_millisecond(value) {
+                    Ok(_) => Ok(Timestamp(value)),
+                    Err(_) => Err(E::custom("instant out of range")),
+                }
             }
             fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Timestamp, E> {
-                i64::try_from(value).map(Timestamp).map_err(|_| E::custom("instant out of range"))
+                self.visit_i64(i64::try_from(value).unwrap_or(i64::MAX))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -132,6 +136,9 @@ mod tests {
         assert_eq!(instant.to_string().parse::<Timestamp>().unwrap(), instant);
         assert_eq!("2026-09-21T16:13:20.123+02:00".parse::<Timestamp>().unwrap(), instant);
         assert_eq!(serde_json::from_str::<Timestamp>("1790000000123").unwrap(), instant);
+        for beyond in ["9223372036854775807", "-9223372036854775808", "18446744073709551615"] {
+            assert!(serde_json::from_str::<Timestamp>(beyond).is_err(), "{beyond}");
+        }
         assert!("yesterday".parse::<Timestamp>().unwrap_err().hint_text().unwrap().contains("RFC 3339"));
     }
 }

@@ -44,8 +44,12 @@ pub struct Options {
 }
 
 /// Who asks, over HTTP.
-const DOORS: Doors =
-    Doors { session: identity::session_actor, key: identity::key_actor, needs_setup: identity::needs_setup };
+const DOORS: Doors = Doors {
+    session: identity::session_actor,
+    watcher: identity::session_watcher,
+    key: identity::key_actor,
+    needs_setup: identity::needs_setup,
+};
 
 /// Who asks, over MQTT.
 const GATE: Gate = Gate { admit: agents::gate::admit, duplicate: agents::gate::duplicate };

@@ -4,9 +4,9 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 
 use super::Surface;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, Timestamp};
 use crate::engine::http::request_id;
-use crate::kit::{Actor, Ctx, Request, Theme};
+use crate::kit::{Actor, Ctx, Request, Site, Theme};
 
 /// Name of the session's cookie.
 const SESSION_COOKIE: &str = "__Host-muster";
@@ -15,8 +15,9 @@ const THEME_COOKIE: &str = "__Host-theme";
 /// First letters of an API key.
 const KEY_PREFIX: &str = "mst_";
 
-/// What a request says about its sender, taken out of it so that a thread for operations can have it.
-#[derive(Clone, Debug, Default)]
+/// What a request says about its sender, taken out of it so that a thread for operations can have it. It holds
+/// secrets, and so it cannot be printed.
+#[derive(Clone, Default)]
 pub(super) struct Caller {
     pub(super) id: String,
     pub(super) from: String,
@@ -54,9 +55,22 @@ impl Caller {
 
     /// The person behind the cookie, or nobody. Pages and live parts know no keys.
     pub(super) fn person<'a>(&self, surface: &'a Surface) -> Result<Ctx<'a>> {
+        self.behind_cookie(surface, surface.doors.session)
+    }
+
+    /// The person behind the cookie of a page that updates itself, or nobody. It counts as no use of the session.
+    pub(super) fn watcher<'a>(&self, surface: &'a Surface) -> Result<Ctx<'a>> {
+        self.behind_cookie(surface, surface.doors.watcher)
+    }
+
+    fn behind_cookie<'a>(
+        &self,
+        surface: &'a Surface,
+        door: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    ) -> Result<Ctx<'a>> {
         let now = surface.site.clock.now();
         let actor = match &self.session {
-            Some(cookie) => (surface.doors.session)(&surface.site, cookie, now)?,
+            Some(cookie) => door(&surface.site, cookie, now)?,
             None => None,
         };
         Ok(self.ctx(surface, actor.unwrap_or(Actor::Anonymous)))

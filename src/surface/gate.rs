@@ -5,17 +5,23 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak, mpsc};
+use std::time::Duration;
 
 use crate::base::{AgentId, Error, Result, TenantId};
 use crate::engine::broker::{Admission, Arrival, Credentials, Departure, Doorkeeper, Refusal};
 use crate::kit::Site;
+
+/// A session that was silent for longer is not alive any more: a live agent speaks every ten seconds.
+const ALIVE: Duration = Duration::from_secs(15);
+/// Doubled identities that wait for their turn; of more in that time none is lost for good, for they come again.
+const NEWS_WAITING_MAX: usize = 256;
 
 /// What the capability that knows agents answers.
 #[derive(Clone, Copy)]
 pub struct Gate {
     /// Who this is.
     pub admit: fn(&Site, &Credentials<'_>) -> Result<Admission, Refusal>,
-    /// One identity from two addresses: the first connection, then the second.
+    /// One identity from two addresses while both are alive: the first connection, then the second.
     pub duplicate: fn(&Site, TenantId, AgentId, SocketAddr, SocketAddr),
 }
 
@@ -26,13 +32,13 @@ struct Duplicate(TenantId, AgentId, SocketAddr, SocketAddr);
 pub struct Door {
     site: Weak<Site>,
     gate: Gate,
-    news: mpsc::Sender<Duplicate>,
+    news: mpsc::SyncSender<Duplicate>,
 }
 
 impl Door {
     /// Starts the thread for doubled identities; it ends with the door.
     pub fn start(site: &Arc<Site>, gate: Gate) -> Result<Arc<Door>> {
-        let (news, receiver) = mpsc::channel();
+        let (news, receiver) = mpsc::sync_channel(NEWS_WAITING_MAX);
         let site = Arc::downgrade(site);
         let door = Arc::new(Door { site: site.clone(), gate, news });
         std::thread::Builder::new()
@@ -66,6 +72,7 @@ impl Doorkeeper for Door {
             site.presence.update(arrival.agent, |seen| {
                 seen.session = Some(arrival.session);
                 seen.address = Some(arrival.peer.ip());
+                seen.boot.clear();
             });
             site.presence.heard(arrival.agent);
         }
@@ -83,8 +90,15 @@ impl Doorkeeper for Door {
     }
 
     fn duplicate(&self, tenant: TenantId, agent: AgentId, old: SocketAddr, new: SocketAddr) {
-        // The thread ends only with the door or the site.
-        let _ = self.news.send(Duplicate(tenant, agent, old, new));
+        // A machine whose address changed leaves a dead session behind; that is no second machine.
+        let heard = self.site.upgrade().and_then(|site| {
+            let heard = site.presence.of(agent).heard?;
+            Some(site.clock.monotonic().saturating_sub(heard))
+        });
+        if heard.is_none_or(|silence| silence > ALIVE) {
+            return;
+        }
+        let _ = self.news.try_send(Duplicate(tenant, agent, old, new));
     }
 
     fn refused(&self, peer: SocketAddr, client_id: &str, why: &str) {

@@ -43,7 +43,7 @@ async fn start(surface: Arc<Surface>, caller: &Caller, query: &str) -> Result<Ht
     let topics = topics(&surface, query)?;
     let known = {
         let (surface, caller) = (surface.clone(), caller.clone());
-        web::block(move || caller.person(&surface).map(|ctx| !matches!(ctx.actor, Actor::Anonymous)))
+        web::block(move || caller.watcher(&surface).map(|ctx| !matches!(ctx.actor, Actor::Anonymous)))
     };
     if !known.await.map_err(|_| errors::panicked())?? {
         return Err(Error::unauthenticated("nobody is signed in").hint("sign in again"));
@@ -125,7 +125,7 @@ async fn serve(surface: Arc<Surface>, caller: Caller, topics: Arc<Vec<Topic>>, f
 
 /// Every part as the person may see it now; none when nobody is signed in any more.
 fn render(surface: &Surface, caller: &Caller, topics: &[Topic]) -> Result<Option<Vec<String>>> {
-    let ctx = caller.person(surface)?;
+    let ctx = caller.watcher(surface)?;
     if matches!(ctx.actor, Actor::Anonymous) {
         return Ok(None);
     }

@@ -49,6 +49,8 @@ pub use ingest::{Ingest, IngestStats, JoinFn};
 pub struct Doors {
     /// The person behind the value of the session's cookie.
     pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    /// The same for a page that updates itself, which is no use of the session.
+    pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
     /// The program behind an API key, `mst_…`, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
     /// Whether nobody has been set up yet.

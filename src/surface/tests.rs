@@ -113,6 +113,7 @@ fn person(role: Role) -> Actor {
 fn doors() -> Doors {
     Doors {
         session: |_, cookie, _| Ok(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person)),
+        watcher: |_, cookie, _| Ok(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person)),
         key: |_, key, _| {
             let role = Role::ALL.into_iter().find(|r| key == format!("mst_{}", r.word()));
             Ok(role.map(|role| Actor::Key { key: KeyId::from_bits(1), name: "program".into(), role }))

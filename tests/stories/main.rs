@@ -11,3 +11,4 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod trust;

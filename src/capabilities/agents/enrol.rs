@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::store::{AGENTS, BY_KEY, JOIN_CODES};
+use super::store::{AGENTS, JOIN_CODES};
 use super::{Agent, State};
 use crate::base::{AgentId, Error, Kind, Name, Result, Timestamp};
 use crate::engine::{crypto, store::Read};
@@ -59,15 +59,12 @@ fn answer(ctx: &Ctx<'_>, code: &str, payload: &[u8]) -> Result<JoinAnswer> {
             commands: Default::default(),
             seen: None,
             certificate_until: None,
-            secret: None,
-            key: key.clone().into_bytes(),
         };
         super::follow::learn(&mut agent, &request.hello);
         agent.certificate_until = Some(until(ctx.now));
-        code.key = Some(key.clone());
+        code.key = Some(key);
         code.agent = Some(agent.id);
         change.tx.put(&JOIN_CODES, &code_key, &code)?;
-        change.tx.put(&BY_KEY, &(ctx.tenant, key.clone()), &agent.id)?;
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
         change.tell("agents.joined", agent.id, json!({ "name": agent.name, "state": agent.state.word() }));
         Ok(agent)

@@ -30,7 +30,9 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     let offset = hello.clock.map(|clock| clock.milliseconds() - ctx.now.milliseconds());
     ctx.site.presence.update(from.agent, |seen| {
         seen.clock_offset_ms = offset;
-        seen.boot = hello.boot.clone();
+        if seen.session == Some(from.session) {
+            seen.boot = hello.boot.clone();
+        }
     });
     watch::tell(ctx.site, ctx.tenant, from.agent);
     let stored = find(&ctx.read()?, ctx.tenant, from.agent)?;
@@ -67,14 +69,16 @@ fn cloned(before: &Agent, after: &Agent) -> bool {
 /// A sign of life; nothing is stored.
 pub(super) fn heartbeat(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durable> {
     let Up::Heartbeat(beat) = message else { return Ok(Durable::Already) };
-    let before = ctx.site.presence.of(from.agent).boot;
+    let before = ctx.site.presence.of(from.agent);
     ctx.site.presence.update(from.agent, |seen| {
         seen.spooled = beat.spooled;
         if let Some(clock) = beat.clock {
             seen.clock_offset_ms = Some(clock.milliseconds() - ctx.now.milliseconds());
         }
     });
-    if !before.is_empty() && !beat.boot.is_empty() && before != beat.boot {
+    // A beat of a session that was replaced says nothing of the one that is there.
+    let here = before.session == Some(from.session);
+    if here && !before.boot.is_empty() && !beat.boot.is_empty() && before.boot != beat.boot {
         gate::shut_out(ctx.site, from.agent, "two starts of its program speak at the same time".to_owned());
     }
     Ok(Durable::Already)

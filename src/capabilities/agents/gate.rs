@@ -19,7 +19,7 @@ pub fn admit(site: &Site, credentials: &Credentials<'_>) -> Result<Admission, Re
         if credentials.client_id != identity {
             return Err(Refusal::BadClientId);
         }
-        return active(site, agent, |_| true);
+        return active(site, agent, None);
     }
     let (Some(user), Some(password)) = (credentials.username, credentials.password) else {
         return Err(Refusal::BadCredentials);
@@ -33,7 +33,7 @@ pub fn admit(site: &Site, credentials: &Credentials<'_>) -> Result<Admission, Re
         }
         let digest =
             std::str::from_utf8(password).map(crypto::digest).map_err(|_| Refusal::BadCredentials)?;
-        return active(site, agent, |secret| secret.is_some_and(|s| same(s, &digest)));
+        return active(site, agent, Some(&digest));
     }
     Err(Refusal::BadCredentials)
 }
@@ -43,16 +43,16 @@ fn same(a: &[u8], b: &[u8]) -> bool {
     blake3::hash(a) == blake3::hash(b)
 }
 
-fn active(
-    site: &Site,
-    agent: AgentId,
-    proof: impl FnOnce(Option<&[u8]>) -> bool,
-) -> Result<Admission, Refusal> {
+/// Lets an active agent in; without a certificate it must have proved itself by the secret with this digest.
+fn active(site: &Site, agent: AgentId, secret: Option<&[u8]>) -> Result<Admission, Refusal> {
     let read = site.store.read().map_err(|_| Refusal::Busy)?;
     let stored = read.get(&store::AGENTS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
     let stored = stored.ok_or(Refusal::BadCredentials)?;
-    if !proof(stored.secret.as_deref()) {
-        return Err(Refusal::BadCredentials);
+    if let Some(given) = secret {
+        let kept = read.get(&store::SECRETS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
+        if !kept.is_some_and(|kept| same(&kept, given)) {
+            return Err(Refusal::BadCredentials);
+        }
     }
     match stored.state {
         State::Active { .. } => Ok(Admission::Agent { tenant: site.tenant, agent }),

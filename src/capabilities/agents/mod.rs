@@ -68,6 +68,6 @@ impl Capability for Agents {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["agents", "agents_by_key", "join_codes"]
+        &["agents", "agents_secrets", "join_codes"]
     }
 }

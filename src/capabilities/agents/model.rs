@@ -47,7 +47,7 @@ impl State {
     }
 }
 
-/// An enrolled program that reports and takes tasks.
+/// An enrolled program that reports and takes tasks. Everything in it may be shown; digests of secrets stand elsewhere.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Agent {
     /// Its identifier, which its certificate carries.
@@ -80,14 +80,6 @@ pub struct Agent {
     /// When its certificate ends; absent for one that uses a secret.
     #[serde(default)]
     pub certificate_until: Option<Timestamp>,
-    /// Digest of the secret of a device that cannot hold a certificate.
-    #[serde(default)]
-    #[schemars(skip)]
-    pub secret: Option<Vec<u8>>,
-    /// Digest of the public key that it joined with.
-    #[serde(default)]
-    #[schemars(skip)]
-    pub key: Vec<u8>,
 }
 
 impl Agent {
@@ -95,6 +87,10 @@ impl Agent {
     pub fn approve(mut self, now: Timestamp) -> Result<Agent> {
         match self.state {
             State::Pending { .. } | State::Quarantined { .. } => {
+                if let State::Quarantined { .. } = self.state {
+                    // Perhaps its system was installed anew: the next hello says which machine it is on.
+                    self.inventory.machine.clear();
+                }
                 self.state = State::Active { since: now };
                 Ok(self)
             }
@@ -123,7 +119,6 @@ impl Agent {
             return Err(Error::conflict(format!("agent `{}` is already retired", self.name)));
         }
         self.state = State::Retired { at: now };
-        self.secret = None;
         Ok(self)
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::roster;
-use super::store::{AGENTS, JOIN_CODES, find};
+use super::store::{AGENTS, JOIN_CODES, SECRETS, find};
 use super::{Agent, AgentView, Health, JoinCode, Readings, State, health};
 use crate::base::{AgentId, Error, Labels, Name, Page, Result, Selector, Span, Timestamp, kind, limits};
 use crate::engine::crypto;
@@ -73,7 +73,8 @@ pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
             .map_err(|_| Error::invalid("the cursor `after` is not valid").hint("take it from `next`"))?,
     };
     let views = views(ctx, &input.filter, &input.sort)?;
-    let next = (views.len() > start + limit).then(|| (start + limit).to_string());
+    let end = start.saturating_add(limit);
+    let next = (views.len() > end).then(|| end.to_string());
     let items = views.into_iter().skip(start).take(limit).collect();
     Ok(Page { items, next })
 }
@@ -270,6 +271,9 @@ fn step(
     ctx.require(permission)?.write(|change| {
         let agent = decide(find(change.tx, ctx.tenant, id)?)?;
         change.tx.put(&AGENTS, &(ctx.tenant, id), &agent)?;
+        if let State::Retired { .. } = agent.state {
+            change.tx.delete(&SECRETS, &(ctx.tenant, id))?;
+        }
         let reason = match &agent.state {
             State::Quarantined { reason, .. } => reason.as_str(),
             _ => "",
@@ -324,11 +328,10 @@ pub fn device_create(ctx: &Ctx<'_>, input: CreateDevice) -> Result<DeviceCreated
         commands: Default::default(),
         seen: None,
         certificate_until: None,
-        secret: Some(digest.to_vec()),
-        key: Vec::new(),
     };
     ctx.require("agents.device")?.write(|change| {
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
+        change.tx.put(&SECRETS, &(ctx.tenant, agent.id), &digest.to_vec())?;
         change.tell(
             "agents.joined",
             agent.id,

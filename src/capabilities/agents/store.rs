@@ -7,8 +7,8 @@ use crate::engine::store::{Read, Table};
 
 /// Agents by tenant and identifier.
 pub(super) const AGENTS: Table<(TenantId, AgentId), Agent> = Table::new("agents");
-/// Which agent joined with a key: digest of the public key to the agent.
-pub(super) const BY_KEY: Table<(TenantId, String), AgentId> = Table::new("agents_by_key");
+/// Digests of the secrets of devices that cannot hold a certificate. Never part of what the API shows.
+pub(super) const SECRETS: Table<(TenantId, AgentId), Vec<u8>> = Table::new("agents_secrets");
 /// Join codes by digest of their secret.
 pub(super) const JOIN_CODES: Table<(TenantId, String), JoinCode> = Table::new("join_codes");
 

@@ -17,8 +17,6 @@ fn agent() -> Agent {
         commands: Default::default(),
         seen: None,
         certificate_until: None,
-        secret: Some(vec![1]),
-        key: Vec::new(),
     }
 }
 
@@ -28,10 +26,14 @@ fn only_legal_moves_are_made() {
     let quarantined = agent().quarantine(now, "why".into()).unwrap();
     assert!(!quarantined.is_active());
     assert_eq!(quarantined.clone().quarantine(now, "again".into()).unwrap_err().kind(), Kind::Conflict);
-    assert!(quarantined.approve(now).unwrap().is_active());
+    let mut moved = quarantined.clone();
+    moved.inventory.machine = "before".into();
+    let back = quarantined.approve(now).unwrap();
+    assert!(back.is_active());
+    let back = moved.approve(now).unwrap();
+    assert_eq!(back.inventory.machine, "", "the machine it comes back on is taken, not held against it");
     assert_eq!(agent().approve(now).unwrap_err().kind(), Kind::Conflict);
     let retired = agent().retire(now).unwrap();
-    assert!(retired.secret.is_none(), "a retired device's secret is gone");
     assert!(
         retired.clone().retire(now).is_err()
             && retired.clone().approve(now).is_err()

@@ -20,7 +20,7 @@ pub use door::{login_link, needs_setup, setup_code};
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
-pub use sessions::{COOKIE, session_actor};
+pub use sessions::{COOKIE, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;

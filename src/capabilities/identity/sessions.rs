@@ -17,6 +17,38 @@ const PREFIX: &str = "mss";
 ///
 /// It reads the state of this moment, so a revoked session and a disabled person are out with the next request.
 pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Actor>> {
+    let Some(found) = find(site, cookie, now)? else { return Ok(None) };
+    let (tenant, digest, memory) = (site.tenant, found.digest, memory::of(site));
+    if memory.uses.note(digest, found.used, now) {
+        let ctx = Ctx::system(site, "identity.session");
+        // Nobody waits for it, and a full disk shuts nobody out: without it only the last minute of use is lost.
+        let noted = ctx.require("identity.use")?.submit(|change| {
+            if let Some(session) = change.tx.get(&SESSIONS, &(tenant, digest))? {
+                change.tx.put(&SESSIONS, &(tenant, digest), &Session { used: now, ..session })?;
+            }
+            Ok(())
+        });
+        if let Err(error) = noted {
+            tracing::debug!("the use of a session was not noted: {error}");
+        }
+    }
+    Ok(Some(found.actor))
+}
+
+/// Who is behind this cookie, as [`session_actor`] says, but without use: a page that is open and updates itself keeps
+/// no session alive.
+pub fn session_watcher(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Actor>> {
+    Ok(find(site, cookie, now)?.map(|found| found.actor))
+}
+
+/// A session that lives.
+struct Found {
+    digest: Digest,
+    used: Timestamp,
+    actor: Actor,
+}
+
+fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
     if !well_formed(cookie) {
         return Ok(None);
     }
@@ -27,28 +59,13 @@ pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
         (session, user)
     };
-    let memory = memory::of(site);
-    let used = memory.uses.last(&digest, session.used);
+    let used = memory::of(site).uses.last(&digest, session.used);
     if session.is_over(used, now) || !user.is_active() {
         return Ok(None);
     }
-    if memory.uses.note(digest, used, now) {
-        let ctx = Ctx::system(site, "identity.session");
-        // Nobody waits for it: losing the last minute of use in a power cut costs nothing.
-        let (_, pending) = ctx.require("identity.use")?.submit(|change| {
-            if let Some(session) = change.tx.get(&SESSIONS, &(tenant, digest))? {
-                change.tx.put(&SESSIONS, &(tenant, digest), &Session { used: now, ..session })?;
-            }
-            Ok(())
-        })?;
-        drop(pending);
-    }
-    Ok(Some(Actor::Person {
-        user: user.id,
-        session: session.id,
-        name: user.name.to_string(),
-        role: user.role,
-    }))
+    let actor =
+        Actor::Person { user: user.id, session: session.id, name: user.name.to_string(), role: user.role };
+    Ok(Some(Found { digest, used, actor }))
 }
 
 /// Begins a session in an open change; gives the cookie's value. The oldest session ends when there are too many.

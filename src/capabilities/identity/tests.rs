@@ -107,6 +107,18 @@ fn sessions_end_by_idleness_by_age_and_by_hand() {
 }
 
 #[test]
+fn an_open_page_keeps_no_session_alive() {
+    let (site, _folder, cookie) = owned();
+    for _ in 0..7 {
+        site.clock.advance(Span::from_hours(1));
+        assert!(session_watcher(&site, &cookie, site.clock.now()).unwrap().is_some());
+    }
+    site.clock.advance(Span::from_hours(1));
+    assert!(session_watcher(&site, &cookie, site.clock.now()).unwrap().is_none(), "8 hours without use");
+    assert!(actor(&site, &cookie).is_none());
+}
+
+#[test]
 fn the_oldest_session_ends_when_there_are_too_many() {
     let (site, _folder, first) = owned();
     for _ in 0..limits::SESSIONS_PER_USER_MAX {

@@ -13,6 +13,14 @@ use crate::wire::{self, Cancel, Down, Up};
 /// After how long an unconfirmed message is sent again.
 const AGAIN: Span = Span::from_seconds(20);
 
+/// Sends at once what was just recorded. The record is what counts: if this fails, the sweep sends it, and whoever asked
+/// must not be told that nothing happened.
+pub(super) fn wake(ctx: &Ctx<'_>, agent: AgentId) {
+    if let Err(error) = send(ctx, agent) {
+        tracing::warn!(agent.id = %agent, "tasks of `{agent}` are sent later: {}", error.detail());
+    }
+}
+
 /// Sends what is due to one agent, and records that it was sent.
 pub(super) fn send(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
     let Some(bus) = ctx.site.bus().filter(|bus| bus.connected(ctx.tenant, agent)) else { return Ok(()) };

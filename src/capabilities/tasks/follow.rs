@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::Task;
 use super::store::{self, OUTPUT};
-use crate::base::{Error, Result};
+use crate::base::{AgentId, Error, Result, TenantId};
 use crate::capabilities::agents;
-use crate::engine::store::Read;
+use crate::engine::store::{Change as Told, Read};
 use crate::kit::{AgentRef, Change, Ctx, Durable};
 use crate::wire::{TaskReport, Up};
 
@@ -50,12 +50,7 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
 }
 
 /// Adds the part of the output that is new, up to the task's limit.
-fn append(
-    change: &mut Change<'_>,
-    tenant: crate::base::TenantId,
-    task: &mut Task,
-    report: &TaskReport,
-) -> Result<()> {
+fn append(change: &mut Change<'_>, tenant: TenantId, task: &mut Task, report: &TaskReport) -> Result<()> {
     let have = task.output_bytes;
     let end = report.offset.saturating_add(report.output.len() as u64);
     if report.output.is_empty() || end <= have {
@@ -72,6 +67,21 @@ fn append(
     }
     if kept.len() < fresh.len() && !was_cut {
         change.tx.put(&OUTPUT, &(tenant, task.id, u64::MAX), &CUT.to_owned())?;
+    }
+    Ok(())
+}
+
+/// An agent is gone for good, and so is everything that waited for it.
+pub(super) fn retired(ctx: &Ctx<'_>, change: &mut Change<'_>, told: &Told) -> Result<()> {
+    let tenant = TenantId::from_bits(told.origin.tenant);
+    for event in told.events.iter().filter(|event| event.name == "agents.retired") {
+        let Ok(agent) = event.subject.parse::<AgentId>() else { continue };
+        for task in store::open(change.tx, tenant, agent)? {
+            let task = task.abandon(ctx.now);
+            store::put(change.tx, tenant, &task)?;
+            let detail = json!({ "agent": agent, "state": task.state.word(), "exit": null });
+            change.tell("tasks.ended", task.id, detail);
+        }
     }
     Ok(())
 }

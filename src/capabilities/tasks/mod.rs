@@ -3,6 +3,7 @@
 //! Invariant: a task is a record before it is a message; a lost message never loses work.
 //! Invariant: an agent runs a task at most once; what it reports twice changes nothing.
 //! Invariant: a final state never changes.
+//! Invariant: the tasks of a retired agent end with it.
 //! Invariant: output is appended by offset, so repetition adds nothing; it is bounded and says when it was cut.
 
 mod dispatch;
@@ -18,7 +19,7 @@ pub use model::{State, Task};
 pub use pages::{TaskRow, tone};
 
 use crate::base::Span;
-use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::kit::{Capability, Followers, Jobs, NavItem, Ops, Pages, Uplinks};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -45,6 +46,10 @@ impl Capability for Tasks {
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_seconds(10), "tasks.dispatch", dispatch::sweep);
         jobs.every(Span::from_hours(1), "tasks.expire", store::expire);
+    }
+
+    fn followers(&self, followers: &mut Followers) {
+        followers.follow("tasks", follow::retired);
     }
 
     fn navigation(&self) -> Vec<NavItem> {

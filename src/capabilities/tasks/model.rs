@@ -143,6 +143,16 @@ impl Task {
         Ok(self)
     }
 
+    /// Its agent is gone for good: what was never sent is cancelled, of all else nobody knows how far it came.
+    pub fn abandon(mut self, now: Timestamp) -> Task {
+        if !self.state.is_final() {
+            self.state = if self.state == State::Queued { State::Cancelled } else { State::Unknown };
+            self.reason = "the agent was retired".into();
+            self.ended = Some(now);
+        }
+        self
+    }
+
     /// What there is to do, in one line.
     pub fn title(&self) -> String {
         match &self.work {

@@ -60,7 +60,7 @@ pub struct CreateTask {
 pub fn create(ctx: &Ctx<'_>, input: CreateTask) -> Result<Task> {
     check(&input.work, input.seconds_max)?;
     let task = ctx.require("tasks.create")?.write(|change| queue(ctx, change, &input))?;
-    dispatch::send(ctx, task.agent)?;
+    dispatch::wake(ctx, task.agent);
     Ok(task)
 }
 
@@ -122,7 +122,7 @@ pub fn create_many(ctx: &Ctx<'_>, input: CreateMany) -> Result<CreatedMany> {
             .collect()
     })?;
     for task in &tasks {
-        dispatch::send(ctx, task.agent)?;
+        dispatch::wake(ctx, task.agent);
     }
     Ok(CreatedMany { tasks: tasks.iter().map(|task| task.id).collect() })
 }
@@ -271,6 +271,6 @@ pub fn cancel(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<Task> {
         change.tell("tasks.cancelled", task.id, json!({ "agent": task.agent }));
         Ok(task)
     })?;
-    dispatch::send(ctx, task.agent)?;
+    dispatch::wake(ctx, task.agent);
     Ok(task)
 }

@@ -26,6 +26,20 @@ fn task(state: State) -> Task {
 }
 
 #[test]
+fn the_tasks_of_a_retired_agent_end_with_it() {
+    let now = Timestamp::from_milliseconds(5);
+    for (state, expected) in [
+        (State::Queued, State::Cancelled),
+        (State::Sent, State::Unknown),
+        (State::Running, State::Unknown),
+        (State::Succeeded, State::Succeeded),
+    ] {
+        let task = task(state).abandon(now);
+        assert_eq!((task.state, task.ended.is_some()), (expected, !state.is_final()), "{state:?}");
+    }
+}
+
+#[test]
 fn reports_move_a_task_forward_only() {
     let now = Timestamp::from_milliseconds(5);
     for (from, phase, to) in [

@@ -11,6 +11,8 @@ use crate::wire::{self, Severity, Up};
 
 /// How long events are kept.
 const EVENTS_KEPT: Span = Span::from_days(90);
+/// How far ahead of the server's clock an event may be; one beyond counts as of now.
+const EVENTS_AHEAD_MAX: Span = Span::from_hours(24);
 /// Events that one run of the retention removes.
 const EXPIRE_ROWS_MAX: usize = 5_000;
 
@@ -89,15 +91,14 @@ fn keep(
     agent: AgentId,
     event: &wire::Event,
 ) -> Result<()> {
-    let at = event.at.unwrap_or(ctx.now);
+    // What claims to be of the future would stand on top for ever, and outlive its retention.
+    let at = event.at.filter(|at| *at <= ctx.now + EVENTS_AHEAD_MAX).unwrap_or(ctx.now);
     let known = (tenant, agent, event.id.clone());
     if !event.id.is_empty() && change.tx.get(&BY_ID, &known)?.is_some() {
         return Ok(());
     }
-    let mut number = 0;
-    while change.tx.get(&EVENTS, &(tenant, at, agent, number))?.is_some() {
-        number += 1;
-    }
+    let same = (tenant, at, agent, 0)..(tenant, at, agent, u64::MAX);
+    let number = change.tx.range_back(&EVENTS, same, 1)?.first().map_or(0, |(key, _)| key.3 + 1);
     let stored = StoredEvent {
         id: event.id.clone(),
         severity: event.severity,

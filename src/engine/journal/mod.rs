@@ -6,12 +6,14 @@
 //!
 //! Invariant: a completed ticket means that its record and all before it are on the disk.
 //! Invariant: a failed write or sync is never tried again; the journal refuses everything from then on.
+//! Invariant: while the reserve of the disk is not free, appends are refused, and only appends; nothing is damaged by it.
 //! Invariant: recovery cuts only what no sync had completed: an unfinished batch at the end of the last segment.
 //! Invariant: numbers have no gaps; `first_number..=last_number` can be read.
 
 mod cursor;
 mod folder;
 mod record;
+mod room;
 mod segment;
 mod sync;
 mod ticket;
@@ -45,6 +47,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Bytes that may wait for the disk; more are refused.
     pub queue_bytes_max: usize,
+    /// Bytes of the disk that stay free: appends are refused while fewer are.
+    pub reserve_bytes: u64,
     /// The number of the very first record, when the folder holds no segment yet.
     pub first_number: u64,
 }
@@ -56,6 +60,7 @@ impl Options {
             name: name.into(),
             segment_bytes_max: 32 * 1024 * 1024,
             queue_bytes_max: 64 * 1024 * 1024,
+            reserve_bytes: 64 * 1024 * 1024,
             first_number: 1,
         }
     }
@@ -111,6 +116,11 @@ impl Journal {
     pub fn append(&self, payload: &[u8]) -> Result<Ticket> {
         let (number, batch, hash) = self.shared.append(payload)?;
         Ok(Ticket::new(self.shared.clone(), number, batch, record::fingerprint(&hash)))
+    }
+
+    /// Whether the disk has its reserve, so that appends are taken.
+    pub fn has_room(&self) -> bool {
+        self.shared.room().is_ok()
     }
 
     /// The oldest number that can be read; one above `last_number` when there is none.

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::record::{self, Hash, Header};
 use super::segment::{Mark, Segment};
-use super::{Options, RECORD_BYTES_MAX, Stats};
+use super::{Options, RECORD_BYTES_MAX, Stats, room};
 use crate::base::{Error, Result};
 
 /// What appenders, readers and the thread share.
@@ -92,6 +92,7 @@ impl Shared {
         if let Some(why) = &state.failed {
             return Err(refused(why));
         }
+        self.room()?;
         let begins = state.queue.bytes.is_empty();
         if !begins && state.queue.bytes.len() + payload.len() > self.options.queue_bytes_max {
             return Err(Error::too_many("the disk is slower than what is to be written to it")
@@ -115,6 +116,11 @@ impl Shared {
             self.queued.notify_one();
         }
         Ok((number, batch, hash))
+    }
+
+    /// Refuses while the reserve of the disk is not free.
+    pub(super) fn room(&self) -> Result<()> {
+        room::check(&self.folder, self.options.reserve_bytes)
     }
 
     pub(super) fn wait(&self, number: u64, batch: u64) -> Result<()> {

@@ -34,6 +34,24 @@ fn segments(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_disk_without_its_reserve_refuses_appends_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let (journal, _) = Journal::open(folder.path(), small("a")).unwrap();
+        fill(&journal, 1, 5);
+    }
+    let full = Options { reserve_bytes: u64::MAX, ..small("a") };
+    let (journal, _) = Journal::open(folder.path(), full).unwrap();
+    let error = journal.append(b"more").map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.message().contains("disk is full") && error.hint_text().unwrap().contains("by itself"));
+    assert_eq!((numbers(&journal, 1), journal.failed()), (vec![1, 2, 3, 4, 5], None));
+    drop(journal);
+    let (journal, _) = Journal::open(folder.path(), small("a")).unwrap();
+    fill(&journal, 6, 7);
+}
+
+#[test]
 fn records_survive_reopening_and_can_be_read_from_anywhere() {
     let folder = tempfile::tempdir().unwrap();
     {

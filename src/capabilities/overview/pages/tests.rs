@@ -66,8 +66,6 @@ fn agent(n: usize) -> AgentView {
             commands: BTreeMap::from([("purge-spool".to_owned(), "Empties the print spool".to_owned())]),
             seen: None,
             certificate_until: Some(now() + Span::from_days(61)),
-            secret: None,
-            key: Vec::new(),
         }
         .into(),
         health,
