@@ -22,6 +22,12 @@
     history.replaceState(history.state, "", here);
   }
 
+  // Where tabs do not fit, the current one is in sight.
+  all(".tabs [aria-current], .views [aria-current]").forEach((tab) => {
+    const bar = tab.parentElement;
+    if (bar.scrollWidth > bar.clientWidth) bar.scrollLeft = tab.offsetLeft - bar.offsetLeft - 24;
+  });
+
   // ---- palette ------------------------------------------------------------------------------------------------
   let asked = 0;
   const options = () => all("#palette-results [role=option]");

@@ -126,7 +126,12 @@ impl Surface {
 
 /// The navigation of all capabilities, in their order; for `kit::Parts`.
 pub fn navigation(capabilities: &[&'static dyn Capability]) -> Vec<NavItem> {
-    capabilities.iter().flat_map(|c| c.navigation()).collect()
+    // As the work goes, not as capabilities depend: the fleet, what it says, what it is told, who may.
+    const GROUPS: [&str; 4] = ["Fleet", "Observe", "Operate", "Govern"];
+    let mut items: Vec<NavItem> = capabilities.iter().flat_map(|c| c.navigation()).collect();
+    let group = |item: &NavItem| GROUPS.iter().position(|g| *g == item.group).unwrap_or(GROUPS.len());
+    items.sort_by_key(|item| (group(item), item.path != "/"));
+    items
 }
 
 /// The jobs of all capabilities as steps for the timer runner.

@@ -104,7 +104,8 @@ async fn join(shared: &Arc<Shared>, member: &Member) -> Result<Identity> {
             JoinAnswer::Pending { seconds, .. } => rest(1_000 * seconds.clamp(1, 60)).await,
             JoinAnswer::Refused { reason } => return Err(Error::forbidden(reason)),
             JoinAnswer::Joined { tenant, agent, certificate, authority } => {
-                client.disconnect().await?;
+                // It has joined; a goodbye that is not heard does no harm.
+                let _ = client.disconnect().await;
                 return Ok(Identity { tenant, agent, certificate, authority, key: signing.key });
             }
         }

@@ -3,14 +3,18 @@
 use super::model::{Entry, presentable};
 use super::store::ENTRIES;
 use crate::base::{Result, TenantId};
-use crate::capabilities::identity;
+use crate::capabilities::{agents, identity};
 use crate::engine::store;
 use crate::kit::{Change, Ctx};
 
 /// Writes one entry for every event that the change told.
 pub(super) fn follow(_: &Ctx<'_>, change: &mut Change<'_>, told: &store::Change) -> Result<()> {
     let tenant = TenantId::from_bits(told.origin.tenant);
-    let name = identity::label(&*change.tx, tenant, &told.origin.actor)?.unwrap_or_default();
+    let actor = &told.origin.actor;
+    let name = match actor.parse() {
+        Ok(agent) => agents::named(&*change.tx, tenant, agent)?,
+        Err(_) => identity::label(&*change.tx, tenant, actor)?.unwrap_or_default(),
+    };
     for (place, event) in told.events.iter().enumerate() {
         let entry = Entry {
             change: told.number,

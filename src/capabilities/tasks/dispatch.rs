@@ -33,7 +33,8 @@ pub(super) fn send(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
         };
         match bus.send(ctx.tenant, agent, message.kind(), Bytes::from(message.json())) {
             Delivery::Sent => sent.push(task.id),
-            Delivery::Offline => break,
+            // Gone, or it does not listen to this kind: what else waits for it may still reach it.
+            Delivery::Offline => {}
         }
     }
     if sent.is_empty() {

@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::ops::{self, CreateMany, CreateTask, ListTasks};
 use crate::base::{AgentId, Error, Result, TaskId};
-use crate::capabilities::agents;
+use crate::capabilities::{agents, identity};
 use crate::kit::{ById, Ctx, PageRequest, Pages, Reply, Shell, html, part, query, told};
 use crate::wire::Work;
 
@@ -152,7 +152,11 @@ fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 fn detail(ctx: &Ctx<'_>, id: TaskId) -> Result<TaskDetail> {
     let view = ops::find(ctx, ById { id })?;
-    Ok(TaskDetail::new(&view.task, &view.agent_name, view.output, view.truncated, ctx.now))
+    let mut detail = TaskDetail::new(&view.task, &view.agent_name, view.output, view.truncated, ctx.now);
+    if let Some(name) = identity::label(&ctx.read()?, ctx.tenant, &detail.by)? {
+        detail.by = name;
+    }
+    Ok(detail)
 }
 
 fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {

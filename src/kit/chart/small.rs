@@ -120,13 +120,17 @@ pub struct Cell {
     pub tone: &'static str,
 }
 
-/// How many cells stand in a column, and how large they are, for a fleet of this size.
-pub fn cell_rows(total: usize) -> (usize, f64) {
-    match total {
-        0..=40 => (6, 28.0),
-        41..=150 => (9, 24.0),
-        _ => (14, 14.0),
-    }
+/// How many cells stand in a column, and how large they are, for sites of these sizes: the largest that stand side by
+/// side.
+pub fn cell_rows(sites: &[usize]) -> (usize, f64) {
+    const ROOM: f64 = 720.0;
+    const BETWEEN: f64 = 32.0;
+    let wide = |(rows, size): (usize, f64)| {
+        let columns: usize = sites.iter().map(|cells| cells.div_ceil(rows)).sum();
+        columns as f64 * (size + 3.0) + sites.len() as f64 * BETWEEN
+    };
+    let shapes = [(6, 28.0), (7, 24.0), (9, 20.0), (11, 17.0), (14, 14.0)];
+    shapes.into_iter().find(|shape| wide(*shape) <= ROOM).unwrap_or((14, 14.0))
 }
 
 /// The cells of one site, column by column. Offline is hollow, warning and critical carry a mark.
@@ -224,7 +228,7 @@ mod tests {
             histogram(&[]),
             histogram(&[(0, 0, 0), (3, 1, 1)]),
             health_map("Lyon", &[], (0, 14.0)),
-            health_map("Lyon", &cells, cell_rows(5)),
+            health_map("Lyon", &cells, cell_rows(&[5])),
         ] {
             assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains("style="), "{svg}");
             assert!(!svg.contains("<b>"), "{svg}");

@@ -170,7 +170,7 @@ fn fleet(views: &[AgentView], counts: Counts) -> Fleet {
     for view in views {
         sites.entry(view.site().to_owned()).or_default().push(view);
     }
-    let size = chart::cell_rows(views.len());
+    let size = chart::cell_rows(&sites.values().map(Vec::len).collect::<Vec<_>>());
     let map = |(name, mut views): (String, Vec<&AgentView>)| {
         views.sort_by(|a, b| a.agent.name.as_str().cmp(b.agent.name.as_str()));
         let cells: Vec<Cell> = views

@@ -166,8 +166,9 @@ fn chart(
         unit: series.first().map(|(name, _)| Unit::of(name)).unwrap_or_default(),
         lines: lines.iter().map(|(name, readings)| Line { name, readings }).collect(),
         threshold,
-        // Two and a half resting samples, or points: one that is missing is not a gap yet.
-        gap: Span::from_milliseconds((width * 5 / 2).max(35_000)),
+        // Two and a half points, and at least what devices that send once a minute need: one that is missing is not
+        // a gap yet.
+        gap: Span::from_milliseconds((width * 5 / 2).max(90_000)),
     };
     Ok(ChartCard::new(title, of, &chart))
 }

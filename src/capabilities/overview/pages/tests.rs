@@ -172,7 +172,7 @@ fn home() -> Home {
 
 fn fleet(count: usize) -> Fleet {
     let views: Vec<AgentView> = (0..count).map(agent).collect();
-    let size = chart::cell_rows(count);
+    let size = chart::cell_rows(&[count]);
     let site = |name: &&str| {
         let of: Vec<&AgentView> = views.iter().filter(|v| v.site() == *name).collect();
         let cells: Vec<Cell> = of
