@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::{AgentId, Kind, Labels, Timestamp};
+use crate::capabilities::identity::tests as identity;
 use crate::kit::Ctx;
 
 fn agent() -> Agent {
@@ -88,7 +89,7 @@ fn a_join_code_is_for_one_key_and_a_time() {
 
 #[test]
 fn the_roster_follows_every_acknowledged_change() {
-    let (site, _folder) = crate::capabilities::identity::tests::site();
+    let (site, _folder) = identity::site();
     let ctx = Ctx::system(&site, "test");
     let put = |id: u128, name: &str| {
         let agent = Agent { id: AgentId::from_bits(id), name: name.parse().unwrap(), ..agent() };
