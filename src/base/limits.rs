@@ -44,6 +44,8 @@ pub const TASKS_QUEUED_PER_AGENT_MAX: usize = 1_000;
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Seconds until a request's body must be there.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 15;
+/// MQTT clients of the site.
+pub const CLIENTS_MAX: usize = 200;
 /// Live streams open at once.
 pub const LIVE_STREAMS_MAX: usize = 256;
 /// Topics of one live stream.

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod clients;
 pub mod identity;
 pub mod overview;
 pub mod settings;
@@ -14,6 +15,7 @@ use crate::kit::Capability;
 pub const ALL: &[&dyn Capability] = &[
     &identity::Identity,
     &settings::Settings,
+    &clients::Clients,
     &agents::Agents,
     &telemetry::Telemetry,
     &tasks::Tasks,

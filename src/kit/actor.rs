@@ -19,7 +19,7 @@ pub enum Role {
 }
 
 /// What only an owner may change: people, keys, the site itself, and who is trusted.
-const OWNER_ONLY: [&str; 4] = ["identity.", "settings.", "audit.", "tenants."];
+const OWNER_ONLY: [&str; 5] = ["clients.", "identity.", "settings.", "audit.", "tenants."];
 
 impl Role {
     /// Every role, weakest first.

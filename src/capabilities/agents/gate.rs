@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{State, store};
 use crate::base::{AgentId, TenantId};
+use crate::capabilities::clients;
 use crate::engine::broker::{Admission, Credentials, Refusal};
 use crate::engine::{crypto, store::Read};
 use crate::kit::{Ctx, Site};
@@ -35,7 +36,7 @@ pub fn admit(site: &Site, credentials: &Credentials<'_>) -> Result<Admission, Re
             std::str::from_utf8(password).map(crypto::digest).map_err(|_| Refusal::BadCredentials)?;
         return active(site, agent, Some(&digest));
     }
-    Err(Refusal::BadCredentials)
+    clients::admit(site, credentials.client_id, user, password)
 }
 
 /// Compares without telling by its time how much agrees.

@@ -1,6 +1,6 @@
 //! The configuration: defaults, then the file, then `MUSTER_…`, then flags; read and checked whole before any port opens.
 //!
-//! Every key stands once, in [`keys`], with its words, its setter and its text; the file's reader, the environment,
+//! Every key stands once, in `keys`, with its words, its setter and its text; the file's reader, the environment,
 //! `muster config show` and the suggestion for a mistyped key are derived from that list.
 //!
 //! Invariant: all mistakes are reported in one go, each with its place and the right form.

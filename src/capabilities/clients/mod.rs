@@ -1,0 +1,48 @@
+//! Clients: programs of the site that use the broker for themselves, such as a control system or an observer. They
+//! publish and subscribe under the filters that an administrator gave, and are no agents.
+//!
+//! Invariant: a client publishes under `site/` alone; what agents say it may at most hear.
+//! Invariant: a client that is removed, or whose filters change, is cut off in the same call.
+//! Invariant: its secret is shown once and kept as a digest.
+
+mod model;
+pub mod ops;
+mod pages;
+mod store;
+
+pub use store::admit;
+
+use crate::kit::{Capability, NavItem, Ops, Pages};
+
+/// The capability.
+pub struct Clients;
+
+impl Capability for Clients {
+    fn name(&self) -> &'static str {
+        "clients"
+    }
+
+    fn ops(&self, ops: &mut Ops) {
+        ops::register(ops);
+    }
+
+    fn pages(&self, pages: &mut Pages) {
+        pages.get("/clients", pages::list);
+        pages.post("/clients", pages::create);
+        pages.post("/clients/{id}/remove", pages::remove);
+    }
+
+    fn navigation(&self) -> Vec<NavItem> {
+        vec![NavItem {
+            group: "Govern",
+            title: "MQTT clients",
+            path: "/clients",
+            icon: "plug",
+            permission: "clients.read",
+        }]
+    }
+
+    fn tables(&self) -> &'static [&'static str] {
+        &["clients"]
+    }
+}
