@@ -30,14 +30,13 @@ fn value() -> String {
     "v".repeat(256)
 }
 
-/// Runs `operations` in all on `writers` threads and measures until the last is acknowledged.
-fn run(clock: &Clock, writers: u64, operations: u64, one: impl Fn() + Sync) -> Duration {
+/// Runs `rounds` operations on each of `writers` threads and measures until the last is acknowledged.
+fn run(clock: &Clock, writers: u64, rounds: u64, one: impl Fn() + Sync) -> Duration {
     let begun = clock.monotonic();
     std::thread::scope(|scope| {
-        for writer in 0..writers {
-            let mine = operations / writers + u64::from(writer < operations % writers);
+        for _ in 0..writers {
             let one = &one;
-            scope.spawn(move || (0..mine).for_each(|_| one()));
+            scope.spawn(move || (0..rounds).for_each(|_| one()));
         }
     });
     clock.monotonic() - begun
@@ -101,8 +100,8 @@ fn sqlite_put(connection: &mut rusqlite::Connection, keys: impl Iterator<Item = 
 fn acknowledged(c: &mut Criterion) {
     let clock = Clock::system();
     let mut group = c.benchmark_group("acknowledged");
-    group.sample_size(10).throughput(Throughput::Elements(1));
-    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+    group.sample_size(10).sampling_mode(criterion::SamplingMode::Flat);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
 
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("muster"), Options::new(clock.clone())).unwrap();
@@ -113,9 +112,10 @@ fn acknowledged(c: &mut Criterion) {
         ..Origin::default()
     };
     for writers in WRITERS {
+        group.throughput(Throughput::Elements(writers));
         group.bench_function(BenchmarkId::new("muster", writers), |b| {
-            b.iter_custom(|operations| {
-                run(&clock, writers, operations, || {
+            b.iter_custom(|rounds| {
+                run(&clock, writers, rounds, || {
                     store.write(origin(), |tx| tx.put(&ROWS, &key(), &value())).unwrap()
                 })
             })
@@ -126,16 +126,18 @@ fn acknowledged(c: &mut Criterion) {
 
     let database = redb::Database::create(folder.path().join("alone.redb")).unwrap();
     for writers in WRITERS {
+        group.throughput(Throughput::Elements(writers));
         group.bench_function(BenchmarkId::new("redb, a transaction each", writers), |b| {
-            b.iter_custom(|operations| {
-                run(&clock, writers, operations, || redb_put(&database, std::iter::once(key())))
+            b.iter_custom(|rounds| {
+                run(&clock, writers, rounds, || redb_put(&database, std::iter::once(key())))
             })
         });
     }
     let queue = grouped(move |batch| redb_put(&database, batch.iter().map(|(key, _)| *key)));
     for writers in WRITERS {
+        group.throughput(Throughput::Elements(writers));
         group.bench_function(BenchmarkId::new("redb, grouped", writers), |b| {
-            b.iter_custom(|operations| run(&clock, writers, operations, || ask(&queue)))
+            b.iter_custom(|rounds| run(&clock, writers, rounds, || ask(&queue)))
         });
     }
     drop(queue);
@@ -143,8 +145,9 @@ fn acknowledged(c: &mut Criterion) {
     let mut connection = sqlite(&folder.path().join("grouped.sqlite"));
     let queue = grouped(move |batch| sqlite_put(&mut connection, batch.iter().map(|(key, _)| *key)));
     for writers in WRITERS {
+        group.throughput(Throughput::Elements(writers));
         group.bench_function(BenchmarkId::new("sqlite WAL FULL, grouped", writers), |b| {
-            b.iter_custom(|operations| run(&clock, writers, operations, || ask(&queue)))
+            b.iter_custom(|rounds| run(&clock, writers, rounds, || ask(&queue)))
         });
     }
     drop(queue);

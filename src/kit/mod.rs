@@ -27,7 +27,7 @@ pub use page::{
 };
 pub use presence::{Presence, Seen};
 pub use settings::{Settings, Theme};
-pub use site::{Parts, Site};
+pub use site::{Parts, PerSite, Site};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

@@ -2,6 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
 use super::{NavItem, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
@@ -90,5 +93,37 @@ impl Site {
     /// The bus, when the broker runs.
     pub fn bus(&self) -> Option<&Arc<dyn Bus>> {
         self.bus.get()
+    }
+}
+
+/// What a capability keeps in memory for each site of this process, found by the feed of its store. A server has one
+/// site; tests have many, one after the other.
+pub struct PerSite<T>(RwLock<Vec<(watch::Receiver<u64>, Arc<T>)>>);
+
+impl<T> PerSite<T> {
+    /// Nothing yet.
+    #[expect(clippy::new_without_default, reason = "it is made in statics")]
+    pub const fn new() -> PerSite<T> {
+        PerSite(RwLock::new(Vec::new()))
+    }
+
+    /// What is kept for this site, made when there is nothing.
+    pub fn of(&self, site: &Site, make: impl FnOnce() -> T) -> Arc<T> {
+        let feed = site.store.watch();
+        let find = |kept: &[(watch::Receiver<u64>, Arc<T>)]| {
+            kept.iter().find(|(other, _)| other.same_channel(&feed)).map(|(_, value)| Arc::clone(value))
+        };
+        if let Some(value) = find(&self.0.read()) {
+            return value;
+        }
+        let mut kept = self.0.write();
+        if let Some(value) = find(&kept) {
+            return value;
+        }
+        // A closed feed belongs to a store that is gone.
+        kept.retain(|(other, _)| other.has_changed().is_ok());
+        let value = Arc::new(make());
+        kept.push((feed.clone(), Arc::clone(&value)));
+        value
     }
 }

@@ -15,7 +15,7 @@ use crate::devices::{Device, runtime};
 use crate::harness::{Muster, until};
 
 fn state(muster: &Muster, device: &Device) -> agents::State {
-    agent_ops::find_view(&muster.ctx(), ById::<kind::Agent> { id: device.id }).unwrap().agent.state
+    agent_ops::find_view(&muster.ctx(), ById::<kind::Agent> { id: device.id }).unwrap().agent.state.clone()
 }
 
 async fn say(client: &Client, topic: &str, payload: &Value) -> bool {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::store::{AGENTS, find};
-use super::{Agent, enrol, gate, watch};
+use super::{Agent, enrol, gate, roster, watch};
 use crate::base::{AgentId, Error, Result, TenantId};
 use crate::kit::{AgentRef, Change, Ctx, Durable};
 use crate::wire::{Certificate, Down, DownKind, Hello, Inventory, Up};
@@ -109,15 +109,13 @@ pub(super) fn certificate(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result
 
 /// Keeps the last seen instants over a restart, in one change a minute and only where they moved.
 pub(super) fn remember(ctx: &Ctx<'_>) -> Result<()> {
-    let read = ctx.read()?;
     let mut moved = Vec::new();
-    for agent in super::store::all(&read, ctx.tenant)? {
+    for agent in roster::all(ctx.site, ctx.tenant)?.iter() {
         let seen = ctx.site.presence.of(agent.id).at;
         if seen.is_some() && seen > agent.seen {
             moved.push((agent.id, seen));
         }
     }
-    drop(read);
     if moved.is_empty() {
         return Ok(());
     }

@@ -12,6 +12,7 @@ mod join;
 mod model;
 pub mod ops;
 mod pages;
+mod roster;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! What an agent is, and which moves are legal.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::base::{AgentId, Error, Labels, Name, Result, Selector, Span, Subject, Timestamp};
 use crate::wire::Inventory;
@@ -222,8 +224,9 @@ pub fn health(
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct AgentView {
     /// What is stored.
-    #[serde(flatten)]
-    pub agent: Agent,
+    #[serde(flatten, serialize_with = "stored")]
+    #[schemars(with = "Agent")]
+    pub agent: Arc<Agent>,
     /// How it is.
     pub health: Health,
     /// Why, when it is not healthy.
@@ -246,6 +249,11 @@ pub struct AgentView {
     pub disk: Option<f64>,
     /// Messages that wait on its disk.
     pub spooled: u64,
+}
+
+/// An agent as it is, shared or not.
+fn stored<S: Serializer>(agent: &Arc<Agent>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    Agent::serialize(agent, serializer)
 }
 
 impl Subject for AgentView {

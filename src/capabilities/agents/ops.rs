@@ -1,11 +1,13 @@
 //! Operations on agents.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::store::{AGENTS, JOIN_CODES, SECRETS, all, find};
+use super::roster;
+use super::store::{AGENTS, JOIN_CODES, SECRETS, find};
 use super::{Agent, AgentView, Health, JoinCode, Readings, State, health};
 use crate::base::{AgentId, Error, Labels, Name, Page, Result, Selector, Span, Timestamp, kind, limits};
 use crate::engine::crypto;
@@ -63,7 +65,6 @@ pub struct ListAgents {
 /// Lists agents. Retired ones are shown only when the filter asks for a state.
 pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
     ctx.require("agents.read")?;
-    let selector = Selector::parse(&input.filter)?;
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let start: usize = match input.after.as_deref() {
         None | Some("") => 0,
@@ -71,41 +72,47 @@ pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
             .parse()
             .map_err(|_| Error::invalid("the cursor `after` is not valid").hint("take it from `next`"))?,
     };
-    let asked_state = input.filter.contains("state:");
-    let mut views: Vec<AgentView> = all(&ctx.read()?, ctx.tenant)?
-        .into_iter()
-        .filter(|agent| asked_state || !matches!(agent.state, State::Retired { .. }))
-        .map(|agent| view(ctx, agent))
-        .filter(|view| view.passes(&selector))
-        .collect();
-    let by_name = |a: &AgentView, b: &AgentView| natural(a.agent.name.as_str(), b.agent.name.as_str());
-    let falling = |a: Option<f64>, b: Option<f64>| b.partial_cmp(&a).unwrap_or(Ordering::Equal);
-    match input.sort.as_str() {
-        "" | "name" => views.sort_by(by_name),
-        "health" => views.sort_by(|a, b| a.health.cmp(&b.health).then_with(|| by_name(a, b))),
-        "seen" => views.sort_by(|a, b| a.silence_seconds.cmp(&b.silence_seconds).then_with(|| by_name(a, b))),
-        "cpu" => views.sort_by(|a, b| falling(a.cpu, b.cpu).then_with(|| by_name(a, b))),
-        "memory" => views.sort_by(|a, b| falling(a.memory, b.memory).then_with(|| by_name(a, b))),
-        "disk" => views.sort_by(|a, b| falling(a.disk, b.disk).then_with(|| by_name(a, b))),
-        other => {
-            let other: String = other.chars().take(40).collect();
-            return Err(Error::invalid(format!("cannot sort by `{other}`"))
-                .hint("use health, name, seen, cpu, memory or disk"));
-        }
-    }
+    let views = views(ctx, &input.filter, &input.sort)?;
     let end = start.saturating_add(limit);
     let next = (views.len() > end).then(|| end.to_string());
     let items = views.into_iter().skip(start).take(limit).collect();
     Ok(Page { items, next })
 }
 
-/// `press-2` before `press-10`.
-fn natural(a: &str, b: &str) -> Ordering {
-    let parts = |text: &str| {
-        let cut = text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
-        (text[..cut].to_lowercase(), text[cut..].parse::<u64>().unwrap_or(0))
+/// Every agent that the filter lets through, in this order; for screens that show more than a page of them.
+pub fn views(ctx: &Ctx<'_>, filter: &str, sort: &str) -> Result<Vec<AgentView>> {
+    ctx.require("agents.read")?;
+    let selector = Selector::parse(filter)?;
+    let asked_state = filter.contains("state:");
+    // The roster is in the order of names, and sorting keeps it where agents are equal.
+    let order: Option<fn(&AgentView, &AgentView) -> Ordering> = match sort {
+        "" | "name" => None,
+        "health" => Some(|a, b| a.health.cmp(&b.health)),
+        "seen" => Some(|a, b| a.silence_seconds.cmp(&b.silence_seconds)),
+        "cpu" => Some(|a, b| falling(a.cpu, b.cpu)),
+        "memory" => Some(|a, b| falling(a.memory, b.memory)),
+        "disk" => Some(|a, b| falling(a.disk, b.disk)),
+        other => {
+            let other: String = other.chars().take(40).collect();
+            return Err(Error::invalid(format!("cannot sort by `{other}`"))
+                .hint("use health, name, seen, cpu, memory or disk"));
+        }
     };
-    parts(a).cmp(&parts(b))
+    let mut views: Vec<AgentView> = roster::all(ctx.site, ctx.tenant)?
+        .iter()
+        .filter(|agent| asked_state || !matches!(agent.state, State::Retired { .. }))
+        .map(|agent| view(ctx, Arc::clone(agent)))
+        .filter(|view| view.passes(&selector))
+        .collect();
+    if let Some(order) = order {
+        views.sort_by(order);
+    }
+    Ok(views)
+}
+
+/// The greater first, and what has no reading last.
+fn falling(a: Option<f64>, b: Option<f64>) -> Ordering {
+    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
 }
 
 /// How many agents are how.
@@ -125,47 +132,49 @@ pub struct Counts {
     pub inactive: usize,
 }
 
+impl Counts {
+    /// Counts these.
+    pub fn of<'a>(views: impl IntoIterator<Item = &'a AgentView>) -> Counts {
+        let mut counts = Counts::default();
+        for view in views {
+            counts.total += 1;
+            match view.health {
+                Health::Healthy => counts.healthy += 1,
+                Health::Warning => counts.warning += 1,
+                Health::Critical => counts.critical += 1,
+                Health::Offline => counts.offline += 1,
+                Health::Inactive => counts.inactive += 1,
+            }
+        }
+        counts
+    }
+}
+
 /// Counts agents by health.
 pub fn counts(ctx: &Ctx<'_>, _: Nothing) -> Result<Counts> {
-    ctx.require("agents.read")?;
-    let mut counts = Counts::default();
-    for agent in all(&ctx.read()?, ctx.tenant)? {
-        if matches!(agent.state, State::Retired { .. }) {
-            continue;
-        }
-        counts.total += 1;
-        match view(ctx, agent).health {
-            Health::Healthy => counts.healthy += 1,
-            Health::Warning => counts.warning += 1,
-            Health::Critical => counts.critical += 1,
-            Health::Offline => counts.offline += 1,
-            Health::Inactive => counts.inactive += 1,
-        }
-    }
-    Ok(counts)
+    Ok(Counts::of(&views(ctx, "", "")?))
 }
 
 /// Shows one agent.
 pub fn find_view(ctx: &Ctx<'_>, input: ById<kind::Agent>) -> Result<AgentView> {
     ctx.require("agents.read")?;
-    Ok(view(ctx, find(&ctx.read()?, ctx.tenant, input.id)?))
+    Ok(view(ctx, Arc::new(find(&ctx.read()?, ctx.tenant, input.id)?)))
 }
 
 /// The agent with everything that is derived.
-pub(super) fn view(ctx: &Ctx<'_>, agent: Agent) -> AgentView {
+pub(super) fn view(ctx: &Ctx<'_>, agent: Arc<Agent>) -> AgentView {
     let site = ctx.site;
     let seen = site.presence.of(agent.id);
     let silence = site.presence.silence(&seen, agent.seen);
-    let source = agent.id.bits();
-    let latest = |name: &str| site.series.latest(source, name).map(|(_, value)| value);
-    let disk = site
-        .series
-        .latest_all(source)
-        .into_iter()
-        .filter(|(name, _, _)| name.starts_with("disk.used_percent"))
-        .map(|(_, _, value)| value)
-        .reduce(f64::max);
-    let readings = Readings { cpu: latest("cpu.usage_percent"), memory: latest("memory.used_percent"), disk };
+    let mut readings = Readings::default();
+    site.series.each_latest(agent.id.bits(), |name, _, value| match name {
+        "cpu.usage_percent" => readings.cpu = Some(value),
+        "memory.used_percent" => readings.memory = Some(value),
+        name if name.starts_with("disk.used_percent") => {
+            readings.disk = Some(readings.disk.map_or(value, |fullest| fullest.max(value)));
+        }
+        _ => {}
+    });
     let (health, reason) = health(&agent, silence, seen.clock_offset_ms, readings);
     AgentView {
         health,
@@ -177,7 +186,7 @@ pub(super) fn view(ctx: &Ctx<'_>, agent: Agent) -> AgentView {
         clock_offset_ms: seen.clock_offset_ms,
         cpu: readings.cpu,
         memory: readings.memory,
-        disk,
+        disk: readings.disk,
         spooled: seen.spooled,
         agent,
     }

@@ -17,11 +17,6 @@ pub(super) fn find(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Ag
     read.get(&AGENTS, &(tenant, id))?.ok_or_else(|| Error::not_found("agent", id))
 }
 
-/// Every agent of the tenant.
-pub(super) fn all(read: &impl Read, tenant: TenantId) -> Result<Vec<Agent>> {
-    Ok(read.prefix(&AGENTS, &tenant, usize::MAX)?.into_iter().map(|(_, agent)| agent).collect())
-}
-
 /// What people call the agent; its identifier when it is not there any more.
 pub fn named(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<String> {
     Ok(read.get(&AGENTS, &(tenant, id))?.map_or_else(|| id.to_string(), |agent| agent.name.to_string()))

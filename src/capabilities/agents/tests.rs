@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::base::{AgentId, Kind, Labels, Timestamp};
+use crate::capabilities::identity::tests as identity;
+use crate::kit::Ctx;
 
 fn agent() -> Agent {
     Agent {
@@ -83,4 +85,37 @@ fn a_join_code_is_for_one_key_and_a_time() {
     assert!(code(None).admit("a", late).unwrap_err().message().contains("expired"));
     assert!(code(Some("a")).admit("a", late).is_ok(), "an answer that was lost can be asked for again");
     assert!(code(Some("a")).admit("b", early).unwrap_err().message().contains("another"));
+}
+
+#[test]
+fn the_roster_follows_every_acknowledged_change() {
+    let (site, _folder) = identity::site();
+    let ctx = Ctx::system(&site, "test");
+    let put = |id: u128, name: &str| {
+        let agent = Agent { id: AgentId::from_bits(id), name: name.parse().unwrap(), ..agent() };
+        ctx.require("agents.change")
+            .unwrap()
+            .write(|change| change.tx.put(&store::AGENTS, &(ctx.tenant, agent.id), &agent))
+            .unwrap();
+    };
+    let names = || -> Vec<String> {
+        let all = roster::all(&site, ctx.tenant).unwrap();
+        all.iter().map(|agent| agent.name.to_string()).collect()
+    };
+    assert!(names().is_empty());
+    for (id, name) in [(1, "press-10"), (2, "press-2"), (3, "Press-1")] {
+        put(id, name);
+        assert!(names().contains(&name.to_owned()), "what was acknowledged is there at once");
+    }
+    assert_eq!(names(), ["Press-1", "press-2", "press-10"]);
+    put(3, "press-11");
+    assert_eq!(names(), ["press-2", "press-10", "press-11"]);
+    // More than it takes over one by one.
+    (0..1_100).for_each(|n| put(4, &format!("lathe-{n}")));
+    assert_eq!(names(), ["lathe-1099", "press-2", "press-10", "press-11"]);
+    let gone = |change: &mut crate::kit::Change<'_>| {
+        change.tx.delete(&store::AGENTS, &(ctx.tenant, AgentId::from_bits(2)))
+    };
+    ctx.require("agents.change").unwrap().write(gone).unwrap();
+    assert_eq!(names(), ["lathe-1099", "press-10", "press-11"]);
 }

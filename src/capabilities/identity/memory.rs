@@ -9,12 +9,11 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
-use tokio::sync::watch;
 
 use super::door::throttle::{Buckets, Rate};
 use super::model::Digest;
 use crate::base::{Error, Result, Span, Timestamp};
-use crate::kit::Site;
+use crate::kit::{PerSite, Site};
 
 /// Buckets of one kind.
 const BUCKETS_MAX: usize = 10_000;
@@ -116,25 +115,9 @@ impl<K: Hash + Eq> Uses<K> {
     }
 }
 
-/// Every site of this process, known by the feed of its store. A server has one; tests have many, one after the other.
-static SITES: RwLock<Vec<(watch::Receiver<u64>, Arc<Memory>)>> = RwLock::new(Vec::new());
+static SITES: PerSite<Memory> = PerSite::new();
 
 /// The memory of this site.
 pub(super) fn of(site: &Site) -> Arc<Memory> {
-    let feed = site.store.watch();
-    let find = |sites: &[(watch::Receiver<u64>, Arc<Memory>)]| {
-        sites.iter().find(|(other, _)| other.same_channel(&feed)).map(|(_, memory)| Arc::clone(memory))
-    };
-    if let Some(memory) = find(&SITES.read()) {
-        return memory;
-    }
-    let mut sites = SITES.write();
-    if let Some(memory) = find(&sites) {
-        return memory;
-    }
-    // A closed feed belongs to a store that is gone.
-    sites.retain(|(other, _)| other.has_changed().is_ok());
-    let memory = Arc::new(Memory::new());
-    sites.push((feed.clone(), Arc::clone(&memory)));
-    memory
+    SITES.of(site, Memory::new)
 }

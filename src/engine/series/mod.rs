@@ -222,6 +222,14 @@ impl Series {
         Some((Timestamp::from_milliseconds(column.at), column.value))
     }
 
+    /// Shows the newest value of every series of a source, in the order in which they were first seen. The source
+    /// waits meanwhile.
+    pub fn each_latest(&self, source: u128, mut each: impl FnMut(&str, Timestamp, f64)) {
+        let shard = self.0.shard(source).read();
+        let columns = shard.get(&source).map_or(&[][..], |s| &s.columns);
+        columns.iter().for_each(|c| each(&c.name, Timestamp::from_milliseconds(c.at), c.value));
+    }
+
     /// The newest value of every series of a source, in the order in which they were first seen.
     pub fn latest_all(&self, source: u128) -> Vec<(Arc<str>, Timestamp, f64)> {
         let shard = self.0.shard(source).read();

@@ -9,11 +9,11 @@ use super::views::{
     tone,
 };
 use crate::base::{Result, limits};
-use crate::capabilities::agents::{self, AgentView, Health, ListAgents, ops::Counts};
+use crate::capabilities::agents::{self, AgentView, Health, ops::Counts};
 use crate::capabilities::tasks::{self, TaskRow};
 use crate::capabilities::telemetry::{self, EventRow};
 use crate::kit::chart::{self, Cell};
-use crate::kit::{Ctx, Markup, Nothing, PageRequest, Reply, Shell, html, part, query};
+use crate::kit::{Ctx, Markup, PageRequest, Reply, Shell, html, part, query};
 
 /// Cells that are drawn; beyond this healthy agents are only counted.
 const CELLS_MAX: usize = 2_000;
@@ -22,11 +22,12 @@ const RECENT_ROWS: usize = 6;
 
 /// `/`.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let counts = agents::ops::counts(ctx, Nothing {})?;
+    let views = worst_first(ctx)?;
+    let counts = Counts::of(&views);
     html(&OverviewPage {
         shell: Shell::new(ctx, request, "Overview", "/").live("overview,fleet"),
-        home: home(ctx, counts)?,
-        fleet: fleet(ctx, counts)?,
+        home: home(ctx, &views, counts)?,
+        fleet: fleet(&views, counts),
         first: counts.total <= 1,
         may_enrol: ctx.actor.may("agents.invite"),
     })
@@ -34,7 +35,8 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 /// Numbers, what burns and what happened.
 pub(super) fn live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
-    let home = home(ctx, agents::ops::counts(ctx, Nothing {})?)?;
+    let views = worst_first(ctx)?;
+    let home = home(ctx, &views, Counts::of(&views))?;
     Ok([
         part("tiles", &TilesPart { home: &home }.render()?),
         part("attention", &AttentionPart { home: &home }.render()?),
@@ -45,30 +47,21 @@ pub(super) fn live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
 
 /// The map, which changes seldom and is the larger part.
 pub(super) fn fleet_live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
-    let fleet = fleet(ctx, agents::ops::counts(ctx, Nothing {})?)?;
+    let views = worst_first(ctx)?;
+    let fleet = fleet(&views, Counts::of(&views));
     Ok(part("fleet", &FleetPart { fleet: &fleet }.render()?))
 }
 
-/// Agents of a filter, page by page, at most `most`.
-fn gather(ctx: &Ctx<'_>, filter: &str, sort: &str, most: usize) -> Result<Vec<AgentView>> {
-    let (mut views, mut after) = (Vec::new(), None);
-    loop {
-        let limit = Some(limits::PAGE_ROWS_MAX.min(most - views.len()));
-        let page =
-            agents::ops::list(ctx, ListAgents { filter: filter.into(), sort: sort.into(), after, limit })?;
-        views.extend(page.items);
-        after = page.next;
-        if after.is_none() || views.len() >= most {
-            return Ok(views);
-        }
-    }
+/// Every agent, the worst first: the screen is about all of them, so they are looked at once.
+fn worst_first(ctx: &Ctx<'_>) -> Result<Vec<AgentView>> {
+    agents::ops::views(ctx, "", "health")
 }
 
-fn home(ctx: &Ctx<'_>, counts: Counts) -> Result<Home> {
-    let burning = gather(ctx, "status:critical,warning,offline", "health", ATTENTION_ROWS)?;
+fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
+    let burns = |view: &&AgentView| !matches!(view.health, Health::Healthy | Health::Inactive);
+    let burning = views.iter().filter(burns).take(ATTENTION_ROWS);
     let amiss = counts.critical + counts.warning + counts.offline;
     let attention = burning
-        .iter()
         .map(|view| Attention {
             id: view.agent.id.to_string(),
             name: view.agent.name.to_string(),
@@ -170,11 +163,11 @@ fn tiles(counts: Counts, open: usize, more: bool) -> Vec<Tile> {
     ]
 }
 
-fn fleet(ctx: &Ctx<'_>, counts: Counts) -> Result<Fleet> {
-    let views = gather(ctx, "", "health", CELLS_MAX)?;
+fn fleet(views: &[AgentView], counts: Counts) -> Fleet {
+    let views = &views[..views.len().min(CELLS_MAX)];
     let hidden = counts.total.saturating_sub(views.len());
     let mut sites: BTreeMap<String, Vec<&AgentView>> = BTreeMap::new();
-    for view in &views {
+    for view in views {
         sites.entry(view.site().to_owned()).or_default().push(view);
     }
     let size = chart::cell_rows(&sites.values().map(Vec::len).collect::<Vec<_>>());
@@ -210,7 +203,7 @@ fn fleet(ctx: &Ctx<'_>, counts: Counts) -> Result<Fleet> {
             total: views.len(),
         }
     };
-    Ok(Fleet {
+    Fleet {
         sites: sites.into_iter().map(map).collect(),
         legend: vec![
             ("ok", counts.healthy, "healthy"),
@@ -220,5 +213,5 @@ fn fleet(ctx: &Ctx<'_>, counts: Counts) -> Result<Fleet> {
             ("maint", counts.inactive, "inactive"),
         ],
         hidden,
-    })
+    }
 }

@@ -66,7 +66,8 @@ fn agent(n: usize) -> AgentView {
             commands: BTreeMap::from([("purge-spool".to_owned(), "Empties the print spool".to_owned())]),
             seen: None,
             certificate_until: Some(now() + Span::from_days(61)),
-        },
+        }
+        .into(),
         health,
         reason: match health {
             Health::Critical => "disk at 97 %".into(),
