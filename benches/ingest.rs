@@ -3,6 +3,8 @@
 //! `cargo bench --bench ingest`, or with the names of sections: `cargo bench --bench ingest -- pages`. Every section
 //! runs in a process of its own; the clients of `memory` run in yet another.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
+
 #[expect(dead_code, reason = "stories use more of it")]
 #[path = "../tests/stories/harness.rs"]
 mod harness;
