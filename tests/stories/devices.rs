@@ -239,3 +239,31 @@ fn what_a_device_sends_twice_is_kept_once_also_over_a_restart() {
     });
     assert_eq!(lines.len(), 1);
 }
+
+#[test]
+fn a_certificate_is_renewed_over_the_agents_own_topics() {
+    let muster = Muster::start();
+    let device = Device::new(&muster, "press-07");
+    let request = muster::engine::crypto::signing_request().unwrap();
+    let pem = runtime().block_on(async {
+        let (client, mut incoming) = device.connect(&muster).await;
+        let filter = Topic::down_filter(device.tenant, device.id);
+        client.subscribe(&[(&filter, Quality::AtLeastOnce)]).await.unwrap();
+        let asked = json!({ "pem": request.pem }).to_string();
+        assert!(acknowledged(&client, &device.up(UpKind::Certificate), asked).await);
+        let message =
+            tokio::time::timeout(Duration::from_secs(10), incoming.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(message.topic, Topic::Down(device.tenant, device.id, DownKind::Certificate).to_string());
+        let answer: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        answer["pem"].as_str().unwrap().to_owned()
+    });
+    // With the certificate alone it is let in, as itself.
+    let mut options = device.options(&muster);
+    let authority = muster.server().site().authority.certificate_pem();
+    let own = Some((pem.as_str(), &request.key));
+    options.tls = Some(client_config(&Pin::Authority(authority), own, &Clock::system()).unwrap());
+    (options.user, options.password) = (None, None);
+    assert!(runtime().block_on(connect(&options)).is_ok());
+    let view = agents::ops::find_view(&muster.ctx(), ById { id: device.id }).unwrap();
+    assert!(view.agent.certificate_until.is_some_and(|until| until > muster.ctx().now));
+}
