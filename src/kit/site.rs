@@ -18,8 +18,6 @@ use crate::engine::store::Store;
 pub struct Site {
     /// Time and randomness.
     pub clock: Clock,
-    /// State.
-    pub store: Store,
     /// Numbers over time.
     pub series: Series,
     /// Lines of text.
@@ -41,6 +39,8 @@ pub struct Site {
     /// Key that CSRF tokens are made with.
     pub csrf_key: [u8; 32],
     bus: OnceLock<Arc<dyn Bus>>,
+    /// State. Dropped last: its lock on the folder is free when everything else is closed.
+    pub store: Store,
 }
 
 /// What a site is put together from.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use muster::base::{Labels, Span, UserId};
 use muster::capabilities::ALL;
 use muster::engine::clock::Clock;
+use muster::engine::journal::FolderLock;
 use muster::engine::trace;
 use muster::kit::{Actor, Ctx, Ops, Request, Role};
 use muster::server::config::Config;
@@ -110,17 +111,25 @@ impl Muster {
 
     /// Stops cleanly and gives the folder away.
     pub(crate) fn release(mut self) -> (PathBuf, Option<tempfile::TempDir>) {
-        (self.folder.clone(), self._keep.take())
+        let (folder, keep) = (self.folder.clone(), self._keep.take());
+        drop(self);
+        closed(&folder);
+        (folder, keep)
     }
 
     /// Stops cleanly and opens the same folder again.
-    pub(crate) fn reopen(mut self) -> Muster {
-        let (folder, keep) = (self.folder.clone(), self._keep.take());
-        drop(self);
+    pub(crate) fn reopen(self) -> Muster {
+        let (folder, keep) = self.release();
         let mut muster = Muster::open(folder, config());
         muster._keep = keep;
         muster
     }
+}
+
+/// Threads of the listeners may let go of the engines a moment after the stop; the store's lock goes last.
+fn closed(folder: &std::path::Path) {
+    let store = folder.join("store");
+    until(Span::from_seconds(20), "the folder's lock", || FolderLock::take(&store).ok().map(drop));
 }
 
 impl Drop for Muster {
