@@ -1,6 +1,6 @@
 //! One slice of the product.
 
-use super::{Change, Ctx, NavItem, Ops, Pages};
+use super::{Change, Ctx, Findings, NavItem, Ops, Pages, Restored, Returnable};
 use crate::base::{AgentId, Result, Span, TenantId};
 use crate::engine::{logs, series, store};
 use crate::wire::{Up, UpKind};
@@ -25,6 +25,19 @@ pub trait Capability: Sync {
     }
     /// Its tables, for checks.
     fn tables(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Mends what must not come back as it was, in the one change that the first start after a restore makes for all:
+    /// what was revoked since stays revoked, what may have run since does not run again.
+    fn restored(&self, _: &Ctx<'_>, _: &mut Change<'_>, _: &Restored) -> Result<()> {
+        Ok(())
+    }
+    /// Looks for contradictions in and between its tables.
+    fn check(&self, _: &Ctx<'_>, _: &mut Findings) -> Result<()> {
+        Ok(())
+    }
+    /// What of it can be brought back as it was.
+    fn returnable(&self) -> &'static [Returnable] {
         &[]
     }
 }

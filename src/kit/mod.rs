@@ -14,6 +14,7 @@ mod ctx;
 mod op;
 mod page;
 mod presence;
+mod recovery;
 mod settings;
 mod site;
 mod view;
@@ -26,6 +27,7 @@ pub use page::{
     Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
 };
 pub use presence::{Presence, Seen};
+pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The appliance's engines, as capabilities see them.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -36,6 +37,10 @@ pub struct Site {
     pub navigation: Vec<NavItem>,
     /// Where static files are served: `/static/<hash>`.
     pub assets: String,
+    /// The data folder.
+    pub folder: PathBuf,
+    /// The text of the configuration file, when there is one; for backups.
+    pub configuration: Option<String>,
     /// Key that CSRF tokens are made with.
     pub csrf_key: [u8; 32],
     bus: OnceLock<Arc<dyn Bus>>,
@@ -63,6 +68,10 @@ pub struct Parts {
     pub navigation: Vec<NavItem>,
     /// See [`Site::assets`].
     pub assets: String,
+    /// See [`Site::folder`].
+    pub folder: PathBuf,
+    /// See [`Site::configuration`].
+    pub configuration: Option<String>,
 }
 
 impl Site {
@@ -81,6 +90,8 @@ impl Site {
             settings: parts.settings,
             navigation: parts.navigation,
             assets: parts.assets,
+            folder: parts.folder,
+            configuration: parts.configuration,
             bus: OnceLock::new(),
         }
     }

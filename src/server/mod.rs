@@ -220,6 +220,8 @@ fn open(
         settings: crate::kit::Settings::new(config.site.name.clone(), hosts),
         navigation: surface::navigation(ALL),
         assets: assets::prefix(),
+        folder: folder.to_owned(),
+        configuration: config.text.clone(),
     }))
 }
 

@@ -135,6 +135,8 @@ fn site(folder: &std::path::Path) -> Arc<Site> {
         settings: Settings::new("test".into(), vec!["site.lan".into()]),
         navigation: Vec::new(),
         assets: assets::prefix(),
+        folder: folder.to_owned(),
+        configuration: None,
         clock,
     }))
 }

@@ -31,6 +31,8 @@ pub(crate) fn site() -> (Site, TempDir) {
         settings: crate::kit::Settings::new("Test".into(), vec!["muster.test".into()]),
         navigation: Vec::new(),
         assets: "/static/test".into(),
+        folder: folder.path().to_owned(),
+        configuration: None,
         clock,
     });
     (site, folder)
