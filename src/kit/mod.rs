@@ -24,12 +24,13 @@ pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jo
 pub use ctx::{Change, Ctx, Permit, Request};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
-    Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
+    Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,
+    Reply, Shell, html,
 };
 pub use presence::{Presence, Seen};
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
-pub use site::{Parts, PerSite, Site};
+pub use site::{GENERATION, Parts, PerSite, Site, generation};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

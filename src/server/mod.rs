@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::{Error, Labels, Result, Span};
-use crate::capabilities::{ALL, agents, identity, settings};
+use crate::capabilities::{ALL, MIGRATIONS, agents, identity, settings};
 use crate::engine::broker::{self, Broker};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Kek, ServerTls, Vault};
@@ -205,7 +205,9 @@ fn open(
     hosts: Vec<String>,
 ) -> Result<Site> {
     let mut store_options = store::Options::new(clock.clone());
-    store_options.tables = ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(["cursors"]).collect();
+    store_options.tables =
+        ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(["cursors", "generation"]).collect();
+    store_options.migrations = MIGRATIONS.to_vec();
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
     let mut logs_options = logs::Options::new(clock.clone());
