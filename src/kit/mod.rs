@@ -11,9 +11,11 @@ mod actor;
 mod capability;
 pub mod chart;
 mod ctx;
+mod generation;
 mod op;
 mod page;
 mod presence;
+mod qr;
 mod recovery;
 mod settings;
 mod site;
@@ -22,15 +24,17 @@ mod view;
 pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
+pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,
     Reply, Shell, html,
 };
 pub use presence::{Presence, Seen};
+pub use qr::{QR_BYTES_MAX, qr};
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
-pub use site::{GENERATION, Parts, PerSite, Site, generation};
+pub use site::{Parts, PerSite, Site};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

@@ -7,13 +7,13 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::{NavItem, Presence, Settings};
-use crate::base::{Result, TenantId};
+use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Vault};
 use crate::engine::logs::Logs;
 use crate::engine::series::Series;
-use crate::engine::store::{Read, Store, Table};
+use crate::engine::store::Store;
 
 /// Everything that a capability may use.
 pub struct Site {
@@ -105,14 +105,6 @@ impl Site {
     pub fn bus(&self) -> Option<&Arc<dyn Bus>> {
         self.bus.get()
     }
-}
-
-/// Which history of the site this is: 1 for the first, and one more after each restore.
-pub const GENERATION: Table<(), u64> = Table::new("generation");
-
-/// The site's generation. A restore raises it in the change that mends what was restored.
-pub fn generation(read: &impl Read) -> Result<u64> {
-    Ok(read.get(&GENERATION, &())?.unwrap_or(1))
 }
 
 /// What a capability keeps in memory for each site of this process, found by the feed of its store. A server has one

@@ -206,7 +206,7 @@ fn open(
 ) -> Result<Site> {
     let mut store_options = store::Options::new(clock.clone());
     store_options.tables =
-        ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(["cursors", "generation"]).collect();
+        ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(crate::kit::KIT_TABLES).collect();
     store_options.migrations = MIGRATIONS.to_vec();
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
