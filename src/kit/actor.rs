@@ -19,7 +19,8 @@ pub enum Role {
 }
 
 /// What only an owner may change: people, keys, the site itself, and who is trusted.
-const OWNER_ONLY: [&str; 6] = ["clients.", "identity.", "settings.", "storage.", "audit.", "tenants."];
+const OWNER_ONLY: [&str; 7] =
+    ["backups.", "clients.", "identity.", "settings.", "storage.", "audit.", "tenants."];
 
 impl Role {
     /// Every role, weakest first.
@@ -121,6 +122,9 @@ mod tests {
             ("settings.change", false, false),
             ("storage.read", true, true),
             ("storage.verify", false, false),
+            ("backups.read", true, true),
+            ("backups.create", false, false),
+            ("backups.kit", false, false),
         ] {
             assert_eq!(Role::Viewer.allows(permission), viewer, "viewer {permission}");
             assert_eq!(Role::Operator.allows(permission), operator, "operator {permission}");
