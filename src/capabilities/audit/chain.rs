@@ -245,7 +245,6 @@ mod tests {
 
     use super::*;
     use crate::base::Timestamp;
-    use crate::capabilities::audit::model::tests::entry;
     use crate::engine::clock::Clock;
     use crate::engine::store::{self, Migration, Origin, Store};
 
@@ -258,7 +257,7 @@ mod tests {
 
     #[test]
     fn canonical_bytes_and_chain_are_pinned() {
-        let entry = entry();
+        let entry = Entry::sample();
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/capabilities/audit/golden/entry-1.bin");
         if std::env::var_os("MUSTER_GOLDEN").is_some() {
             std::fs::write(&golden, canonical(&entry)).unwrap();
@@ -276,7 +275,7 @@ mod tests {
 
     #[test]
     fn every_field_counts() {
-        let first = entry();
+        let first = Entry::sample();
         let chain = Chain::genesis(TENANT).next(&first);
         let changes: [fn(&mut Entry); 12] = [
             |e| e.number += 1,
@@ -321,10 +320,10 @@ mod tests {
         for part in [0..count / 2, count / 2..count] {
             let fill = |tx: &mut Tx| {
                 part.clone().try_for_each(|n| {
-                    let old = Entry { number: 0, change: n / 3, place: (n % 3) as u32, ..entry() };
+                    let old = Entry { number: 0, change: n / 3, place: (n % 3) as u32, ..Entry::sample() };
                     tx.put(&ENTRIES, &(TENANT, old.change, old.place), &old)
                 })?;
-                tx.put(&ENTRIES, &(two, 8, 0), &Entry { number: 0, change: 8, ..entry() })
+                tx.put(&ENTRIES, &(two, 8, 0), &Entry { number: 0, change: 8, ..Entry::sample() })
             };
             store.write(Origin::default(), fill).unwrap();
         }

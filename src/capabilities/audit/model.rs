@@ -135,14 +135,9 @@ impl Subject for Entry {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::base::Selector;
-
+impl Entry {
     /// An entry as it may stand in the log; its chain is made up.
-    pub(in super::super) fn entry() -> Entry {
+    pub(super) fn sample() -> Entry {
         Entry {
             number: 3,
             change: 7,
@@ -153,12 +148,20 @@ pub(super) mod tests {
             action: "agents.retire".into(),
             event: "agents.retired".into(),
             subject: "agt_00000000000000000000000002".into(),
-            detail: json!({ "name": { "before": "a", "after": "b" } }).to_string(),
+            detail: serde_json::json!({ "name": { "before": "a", "after": "b" } }).to_string(),
             from: "10.0.0.7".into(),
             request: "r1".into(),
             chain: Chain::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::Selector;
 
     #[test]
     fn secrets_never_stand_in_a_detail() {
@@ -182,9 +185,9 @@ pub(super) mod tests {
             ("retired -from:10.0.0.7", false),
             ("change>6 day:2026-09-21", true),
         ] {
-            assert_eq!(Selector::parse(filter).unwrap().matches(&entry()), expected, "{filter}");
+            assert_eq!(Selector::parse(filter).unwrap().matches(&Entry::sample()), expected, "{filter}");
         }
-        assert_eq!(entry().fields(), [("name".to_owned(), "a → b".to_owned())]);
-        assert_eq!((entry().cursor().as_str(), entry().who()), ("7-0", "Inès Moreau"));
+        assert_eq!(Entry::sample().fields(), [("name".to_owned(), "a → b".to_owned())]);
+        assert_eq!((Entry::sample().cursor().as_str(), Entry::sample().who()), ("7-0", "Inès Moreau"));
     }
 }
