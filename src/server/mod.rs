@@ -180,6 +180,7 @@ impl Server {
     fn drain(&mut self) {
         let Some(broker) = self.broker.take() else { return };
         self.surface.set_ready(false);
+        self.site.stop();
         self.control.stop();
         self.jobs.stop();
         self.http.stop(DRAIN);

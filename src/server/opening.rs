@@ -18,7 +18,7 @@ use crate::engine::logs::Logs;
 use crate::engine::series::Series;
 use crate::engine::store::Store;
 use crate::engine::{logs, series, store};
-use crate::kit::{Parts, Settings, Site};
+use crate::kit::{KIT_TABLES, Parts, Settings, Site};
 use crate::surface;
 
 /// The folder for restores under way; it is derived, and emptied at every start.
@@ -83,13 +83,14 @@ pub(super) fn site(
         folder: folder.to_owned(),
         configuration: config.text.as_ref().map(|text| text.expose().clone()),
     });
+    site.made_of(ALL);
     settings::load(&site)?;
     Ok(site)
 }
 
 /// The tables that the program knows.
 pub(super) fn tables() -> Vec<&'static str> {
-    ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(["cursors"]).collect()
+    ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(KIT_TABLES).collect()
 }
 
 /// Whether the folder is a server's, of this user, and of a form that this program knows; for commands, which must not
