@@ -11,6 +11,7 @@
 //! Invariant: numbers have no gaps; `first_number..=last_number` can be read.
 
 mod cursor;
+mod disk;
 mod folder;
 mod record;
 mod room;
@@ -27,7 +28,8 @@ use std::thread::JoinHandle;
 
 use crate::base::{Error, Result};
 
-pub use folder::{FolderLock, create_folder, sync_folder};
+pub use disk::{Disk, DiskFile, HostDisk};
+pub use folder::{FolderLock, create_folder, make_folder, sync_folder};
 pub use ticket::Ticket;
 
 use cursor::Cursor;
@@ -51,6 +53,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// The number of the very first record, when the folder holds no segment yet.
     pub first_number: u64,
+    /// Where the files lie.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -62,6 +66,7 @@ impl Options {
             queue_bytes_max: 64 * 1024 * 1024,
             reserve_bytes: 64 * 1024 * 1024,
             first_number: 1,
+            disk: Arc::new(HostDisk),
         }
     }
 }
@@ -101,7 +106,7 @@ pub struct Journal {
 impl Journal {
     /// Opens or begins the journal in `folder`, verifies every record and cuts an unfinished batch off the end.
     pub fn open(folder: &Path, options: Options) -> Result<(Journal, Recovered)> {
-        create_folder(folder)?;
+        make_folder(&*options.disk, folder)?;
         let (segments, file, recovered, chain) = segment::recover(folder, &options)?;
         let name = options.name.clone();
         let shared = Arc::new(Shared::new(folder.to_owned(), options, segments, recovered.last, chain));
@@ -175,8 +180,11 @@ impl Journal {
                     _ => return Ok(()),
                 }
             };
-            std::fs::remove_file(&path)
+            let disk = &*self.shared.options.disk;
+            disk.remove(&path)
                 .map_err(|e| Error::internal(format!("cannot remove `{}`", path.display())).because(e))?;
+            // One by one: a crash that brought an older segment back and not a newer one would leave a gap.
+            folder::sync(disk, &self.shared.folder)?;
         }
     }
 
@@ -228,7 +236,7 @@ impl Journal {
             return Err(no_longer_kept(number));
         };
         let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
-        Ok(Some((Cursor::open(segment, number)?, last)))
+        Ok(Some((Cursor::open(&*self.shared.options.disk, segment, number)?, last)))
     }
 
     /// Makes the next sync fail, as a broken disk would.

@@ -12,6 +12,7 @@
 //! Invariant: a write inside a write is a defect: it panics in debug builds and is refused in others.
 //! Invariant: when the disk fails, writes are refused from then on; reads go on.
 
+mod backend;
 mod change;
 mod key;
 mod layer;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
+use crate::engine::journal::{Disk, HostDisk};
 
 pub use bytes::Bytes;
 pub use change::{Change, Event, Op, Origin};
@@ -72,6 +74,8 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// Bytes of one file of the journal.
     pub segment_bytes_max: u64,
+    /// Where the files lie.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -88,6 +92,7 @@ impl Options {
             waiting_changes_max: 10_000,
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
+            disk: Arc::new(HostDisk),
         }
     }
 }

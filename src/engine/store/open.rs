@@ -12,7 +12,7 @@ use super::table::Table;
 use super::writer::Shared;
 use super::{Options, Store};
 use crate::base::{Error, Result};
-use crate::engine::journal::{self, FolderLock, Journal};
+use crate::engine::journal::{self, Journal};
 
 /// The schema's version, kept as any other row so that a replay gives it too.
 const SCHEMA: Table<(), u32> = Table::new("_schema");
@@ -38,11 +38,12 @@ impl Drop for Handle {
 impl Store {
     /// Opens or begins the store in `folder`: replays what redb lacks, then runs the migrations that it lacks.
     pub fn open(folder: &Path, options: Options) -> Result<Store> {
-        journal::create_folder(folder)?;
-        let lock = FolderLock::take(folder)?;
-        let state = State::open(&folder.join("state.redb"), options.cache_bytes_max)?;
+        journal::make_folder(&*options.disk, folder)?;
+        let lock = options.disk.lock(folder)?;
+        let state = State::open(&*options.disk, &folder.join("state.redb"), options.cache_bytes_max)?;
         let settings = journal::Options {
             segment_bytes_max: options.segment_bytes_max,
+            disk: options.disk.clone(),
             ..journal::Options::new("changes")
         };
         let (journal, recovered) = Journal::open(folder, settings)?;
