@@ -25,6 +25,8 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,
+    /// Hash of the record before its first.
+    pub(super) previous: Hash,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) marks: Vec<Mark>,
@@ -47,7 +49,13 @@ impl Segment {
         file.write_all(&header.encode()).map_err(cannot)?;
         file.sync_all().map_err(cannot)?;
         sync_folder(folder)?;
-        let segment = Segment { first: header.first, path, bytes: HEADER_BYTES as u64, marks: Vec::new() };
+        let segment = Segment {
+            first: header.first,
+            previous: header.previous,
+            path,
+            bytes: HEADER_BYTES as u64,
+            marks: Vec::new(),
+        };
         Ok((segment, file))
     }
 
@@ -85,7 +93,8 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
         {
             return Err(damaged(&path, 16, "the segment before it is missing or cut short"));
         }
-        let mut segment = Segment { first, path, bytes: bytes.len() as u64, marks: Vec::new() };
+        let previous = header.previous;
+        let mut segment = Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new() };
         let (last, hash, valid) = scan(&mut segment, &bytes, header);
         if valid < bytes.len() {
             let acknowledged = at + 1 < count || synced_after(&bytes, valid, last);
@@ -103,7 +112,7 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
     }
     let (created, (last, hash)) = match end {
         Some(end) => (false, end),
-        None => (true, (options.first_number.max(1) - 1, Hash::default())),
+        None => (true, (options.first_number.max(1) - 1, options.first_previous)),
     };
     let file = match segments.last() {
         Some(segment) => OpenOptions::new().read(true).write(true).open(&segment.path)?,
