@@ -205,7 +205,8 @@ fn open(
     hosts: Vec<String>,
 ) -> Result<Site> {
     let mut store_options = store::Options::new(clock.clone());
-    store_options.tables = ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(["cursors"]).collect();
+    store_options.tables =
+        ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(crate::kit::KIT_TABLES).collect();
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
     let mut logs_options = logs::Options::new(clock.clone());

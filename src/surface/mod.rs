@@ -40,7 +40,7 @@ use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
 use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
 
-pub use follow::{CURSORS, FollowStats, Following};
+pub use follow::{FollowStats, Following};
 pub use gate::{Door, Gate};
 pub use ingest::{Ingest, IngestStats, JoinFn};
 
