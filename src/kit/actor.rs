@@ -19,7 +19,8 @@ pub enum Role {
 }
 
 /// What only an owner may change: people, keys, the site itself, and who is trusted.
-const OWNER_ONLY: [&str; 6] = ["backups.", "clients.", "identity.", "settings.", "audit.", "tenants."];
+const OWNER_ONLY: [&str; 7] =
+    ["backups.", "clients.", "identity.", "settings.", "storage.", "audit.", "tenants."];
 
 impl Role {
     /// Every role, weakest first.
@@ -119,6 +120,8 @@ mod tests {
             ("audit.read", false, true),
             ("settings.read", true, true),
             ("settings.change", false, false),
+            ("storage.read", true, true),
+            ("storage.verify", false, false),
             ("backups.read", true, true),
             ("backups.create", false, false),
             ("backups.kit", false, false),

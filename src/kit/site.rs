@@ -1,12 +1,13 @@
 //! The appliance's engines, as capabilities see them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{NavItem, Presence, Settings};
+use super::{Capability, NavItem, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -44,6 +45,8 @@ pub struct Site {
     /// Key that CSRF tokens are made with.
     pub csrf_key: [u8; 32],
     bus: OnceLock<Arc<dyn Bus>>,
+    capabilities: OnceLock<&'static [&'static dyn Capability]>,
+    stopping: AtomicBool,
     /// State. Dropped last: its lock on the folder is free when everything else is closed.
     pub store: Store,
 }
@@ -93,12 +96,35 @@ impl Site {
             folder: parts.folder,
             configuration: parts.configuration,
             bus: OnceLock::new(),
+            capabilities: OnceLock::new(),
+            stopping: AtomicBool::new(false),
         }
     }
 
     /// Attaches the bus, once.
     pub fn attach(&self, bus: Arc<dyn Bus>) {
         let _ = self.bus.set(bus);
+    }
+
+    /// Tells which capabilities the product has, once, so that one of them can ask all of them what they check and bring
+    /// back, also those after it.
+    pub fn made_of(&self, all: &'static [&'static dyn Capability]) {
+        let _ = self.capabilities.set(all);
+    }
+
+    /// Every capability, in dependency order; none where nobody has told.
+    pub fn capabilities(&self) -> &'static [&'static dyn Capability] {
+        self.capabilities.get().copied().unwrap_or_default()
+    }
+
+    /// The server stops: what takes long shall end soon.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server stops. Long jobs look at it between their steps.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// The bus, when the broker runs.

@@ -79,6 +79,7 @@ impl Server {
         let certificate = authority.issue_server(&names, &addresses)?;
         let tls = ServerTls::new(&authority, &certificate, &clock)?;
         let site = Arc::new(open(&config, &folder, &clock, vault, authority, hosts)?);
+        site.made_of(ALL);
         settings::load(&site)?;
 
         let (inbound, waiting) = tokio::sync::mpsc::channel(INBOUND_MESSAGES_MAX);
@@ -177,6 +178,7 @@ impl Server {
     fn drain(&mut self) {
         let Some(broker) = self.broker.take() else { return };
         self.surface.set_ready(false);
+        self.site.stop();
         self.jobs.stop();
         self.http.stop(DRAIN);
         broker.stop();

@@ -1,9 +1,8 @@
 //! Reads records one after another, and verifies each.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
+use super::disk::{Disk, DiskFile};
 use super::raw::Raw;
 use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash};
 use super::segment::Segment;
@@ -15,7 +14,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// A place in a segment.
 pub(super) struct Cursor {
     path: PathBuf,
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Hash of the record that `next` gave last.
     hash: Hash,
     /// Hash of the record before that, and its first byte in `buffer`.
@@ -30,8 +29,8 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Begins at or before the record `number`.
-    pub(super) fn open(segment: &Segment, number: u64) -> Result<Cursor> {
-        let file = File::open(&segment.path).map_err(|e| match e.kind() {
+    pub(super) fn open(disk: &dyn Disk, segment: &Segment, number: u64) -> Result<Cursor> {
+        let file = disk.open(&segment.path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => no_longer_kept(number),
             _ => Error::internal(format!("cannot read `{}`", segment.path.display())).because(e),
         })?;
@@ -100,7 +99,7 @@ impl Cursor {
         }
         self.buffer.resize(want, 0);
         self.file
-            .read_exact_at(&mut self.buffer[have..], self.offset + have as u64)
+            .read_at(&mut self.buffer[have..], self.offset + have as u64)
             .map_err(|e| Error::internal(format!("cannot read `{}`", self.path.display())).because(e))
     }
 

@@ -11,6 +11,7 @@
 //! Invariant: numbers have no gaps; `first_number..=last_number` can be read.
 
 mod cursor;
+mod disk;
 mod folder;
 mod raw;
 mod record;
@@ -28,7 +29,8 @@ use std::thread::JoinHandle;
 
 use crate::base::{Error, Result};
 
-pub use folder::{FolderLock, create_folder, sync_folder};
+pub use disk::{Disk, DiskFile, FileIdentity, HostDisk};
+pub use folder::{FolderLock, create_folder, make_folder, sync_folder};
 pub use raw::{Raw, fingerprint};
 pub use record::Hash;
 pub use ticket::Ticket;
@@ -56,6 +58,8 @@ pub struct Options {
     pub first_number: u64,
     /// The hash of the record before it, when the folder holds no segment yet: a journal can go on with another's chain.
     pub first_previous: Hash,
+    /// Where the files lie.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -68,6 +72,7 @@ impl Options {
             reserve_bytes: 64 * 1024 * 1024,
             first_number: 1,
             first_previous: Hash::default(),
+            disk: Arc::new(HostDisk),
         }
     }
 }
@@ -107,7 +112,7 @@ pub struct Journal {
 impl Journal {
     /// Opens or begins the journal in `folder`, verifies every record and cuts an unfinished batch off the end.
     pub fn open(folder: &Path, options: Options) -> Result<(Journal, Recovered)> {
-        create_folder(folder)?;
+        make_folder(&*options.disk, folder)?;
         let (segments, file, recovered, chain) = segment::recover(folder, &options)?;
         let name = options.name.clone();
         let shared = Arc::new(Shared::new(folder.to_owned(), options, segments, recovered.last, chain));
@@ -180,8 +185,11 @@ impl Journal {
                     _ => return Ok(()),
                 }
             };
-            std::fs::remove_file(&path)
+            let disk = &*self.shared.options.disk;
+            disk.remove(&path)
                 .map_err(|e| Error::internal(format!("cannot remove `{}`", path.display())).because(e))?;
+            // One by one: a crash that brought an older segment back and not a newer one would leave a gap.
+            folder::sync(disk, &self.shared.folder)?;
         }
     }
 
@@ -233,7 +241,7 @@ impl Journal {
             return Err(no_longer_kept(number));
         };
         let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
-        Ok(Some((Cursor::open(segment, number)?, last)))
+        Ok(Some((Cursor::open(&*self.shared.options.disk, segment, number)?, last)))
     }
 
     /// Makes the next sync fail, as a broken disk would.

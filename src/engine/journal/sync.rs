@@ -1,12 +1,11 @@
 //! The queue, and the thread that writes it: everything queued with one write and one sync, then all tickets at once.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::task::{Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::disk::DiskFile;
 use super::raw::Raw;
 use super::record::{self, Hash, Header};
 use super::segment::{Mark, Segment};
@@ -15,8 +14,8 @@ use crate::base::{Error, Result};
 
 /// What appenders, readers and the thread share.
 pub(super) struct Shared {
-    folder: PathBuf,
-    options: Options,
+    pub(super) folder: PathBuf,
+    pub(super) options: Options,
     pub(super) state: Mutex<State>,
     queued: Condvar,
     /// Waiters of even and of odd batches, so that a sync wakes only those it completes.
@@ -144,7 +143,7 @@ impl Shared {
 
     /// Refuses while the reserve of the disk is not free.
     pub(super) fn room(&self) -> Result<()> {
-        room::check(&self.folder, self.options.reserve_bytes)
+        room::check(&*self.options.disk, &self.folder, self.options.reserve_bytes)
     }
 
     pub(super) fn wait(&self, number: u64, batch: u64) -> Result<()> {
@@ -174,7 +173,7 @@ impl Shared {
     }
 
     /// The thread: ends when the journal closes, or at the first failure.
-    pub(super) fn run(&self, mut file: File) {
+    pub(super) fn run(&self, mut file: Box<dyn DiskFile>) {
         // If anything below panics, nobody may wait for ever.
         let _last = Last(self);
         let mut batch = Batch::default();
@@ -192,8 +191,8 @@ impl Shared {
                 (state.batch - 1, state.segments.last().map_or(0, |segment| segment.bytes))
             };
             let written = self.roll(&mut file, &batch, &mut bytes).and_then(|fresh| {
-                file.write_all_at(&batch.bytes, bytes)?;
-                self.sync(&file)?;
+                file.write_at(&batch.bytes, bytes)?;
+                self.sync(&*file)?;
                 Ok(fresh)
             });
             let wakers = {
@@ -223,24 +222,24 @@ impl Shared {
     }
 
     /// Begins a new segment when the batch does not fit into the present one; a batch never spans two.
-    fn roll(&self, file: &mut File, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
+    fn roll(&self, file: &mut Box<dyn DiskFile>, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
         let whole = record::HEADER_BYTES as u64;
         if *bytes <= whole || *bytes + batch.bytes.len() as u64 <= self.options.segment_bytes_max {
             return Ok(None);
         }
         let header = Header { first: batch.first, previous: batch.previous };
-        let (segment, next) = Segment::create(&self.folder, &self.options.name, header)?;
+        let (segment, next) = Segment::create(&*self.options.disk, &self.folder, &self.options.name, header)?;
         *file = next;
         *bytes = segment.bytes;
         Ok(Some(segment))
     }
 
-    fn sync(&self, file: &File) -> Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> Result<()> {
         #[cfg(test)]
         if self.state.lock().broken {
             return Err(Error::unavailable("the disk is broken"));
         }
-        Ok(file.sync_data()?)
+        Ok(file.sync()?)
     }
 }
 

@@ -12,6 +12,7 @@
 //! Invariant: a write inside a write is a defect: it panics in debug builds and is refused in others.
 //! Invariant: when the disk fails, writes are refused from then on; reads go on.
 
+mod backend;
 mod change;
 mod chunk;
 mod export;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
+use crate::engine::journal::{Disk, HostDisk};
 
 pub use bytes::Bytes;
 pub use change::{Change, Event, Op, Origin};
@@ -87,6 +89,8 @@ pub struct Options {
     pub cache_bytes_max: usize,
     /// Bytes of one file of the journal.
     pub segment_bytes_max: u64,
+    /// Where the files lie.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Options {
@@ -105,6 +109,7 @@ impl Options {
             waiting_changes_max: 10_000,
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
+            disk: Arc::new(HostDisk),
         }
     }
 }

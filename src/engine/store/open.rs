@@ -12,7 +12,7 @@ use super::table::Table;
 use super::writer::Shared;
 use super::{Options, Store, place, restore};
 use crate::base::{Error, Kind, Result};
-use crate::engine::journal::{self, FolderLock, Journal, Recovered};
+use crate::engine::journal::{self, Journal, Recovered};
 
 /// The schema's version, kept as any other row so that a replay gives it too.
 const SCHEMA: Table<(), u32> = Table::new("_schema");
@@ -43,13 +43,14 @@ impl Store {
     ///
     /// A folder that was copied is read whole first, and refused when it was copied while in use and the copy shows it.
     pub fn open(folder: &Path, options: Options) -> Result<Store> {
-        journal::create_folder(folder)?;
-        let copy = place::is_copy(folder)?;
-        let lock = FolderLock::take(folder)?;
-        restore::refuse_unfinished(folder)?;
+        let disk = &*options.disk;
+        journal::make_folder(disk, folder)?;
+        let copy = place::is_copy(disk, folder)?;
+        let lock = disk.lock(folder)?;
+        restore::refuse_unfinished(disk, folder)?;
         let opened = files(folder, &options, copy).map_err(|e| if copy { copied(folder, e) } else { e })?;
         let Files { state, journal, recovered, held } = opened;
-        place::record(folder)?;
+        place::record(disk, folder)?;
         let replayed = recovered.last - held;
         let shared = Arc::new(Shared::new(options, journal, state, recovered.last, replayed, lock));
         let thread = std::thread::Builder::new().name("store".into()).spawn({
@@ -115,7 +116,7 @@ pub(super) struct Files {
 
 /// Opens state and journal, proves that they belong together, and replays what the state lacks.
 pub(super) fn files(folder: &Path, options: &Options, copy: bool) -> Result<Files> {
-    let mut state = State::open(&folder.join(STATE), options.cache_bytes_max)?;
+    let mut state = State::open(&*options.disk, &folder.join(STATE), options.cache_bytes_max)?;
     if copy {
         state.check()?;
     }
@@ -127,7 +128,11 @@ pub(super) fn files(folder: &Path, options: &Options, copy: bool) -> Result<File
 }
 
 pub(super) fn journal_options(options: &Options) -> journal::Options {
-    journal::Options { segment_bytes_max: options.segment_bytes_max, ..journal::Options::new(JOURNAL) }
+    journal::Options {
+        segment_bytes_max: options.segment_bytes_max,
+        disk: options.disk.clone(),
+        ..journal::Options::new(JOURNAL)
+    }
 }
 
 fn fit(state: &State, journal: &Journal, recovered: &Recovered, held: u64) -> Result<()> {

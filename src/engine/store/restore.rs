@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::change::Change;
 use super::chunk::{ReadChanges, ReadRows};
@@ -19,7 +20,7 @@ use super::open::{JOURNAL, STATE};
 use super::place;
 use super::state::State;
 use crate::base::{Error, Result, Timestamp};
-use crate::engine::journal::{self, FolderLock, Hash, Journal, Raw, Ticket};
+use crate::engine::journal::{self, Disk, FolderLock, Hash, HostDisk, Journal, Raw, Ticket};
 
 /// The file that says that a restore is under way.
 const MARK: &str = "restoring";
@@ -56,6 +57,7 @@ pub struct RestoredStore {
 
 /// A restore under way.
 pub struct Restore {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     state: State,
     journal: Option<Journal>,
@@ -92,17 +94,23 @@ struct Loading {
 impl Restore {
     /// Begins a store in `folder`, which must hold none. `cache_bytes` is the memory that redb may use.
     pub fn begin(folder: &Path, cache_bytes: usize) -> Result<Restore> {
-        journal::create_folder(folder)?;
-        let lock = FolderLock::take(folder)?;
-        if is_taken(folder)? {
+        Restore::begin_on(Arc::new(HostDisk), folder, cache_bytes)
+    }
+
+    /// The same on any disk.
+    pub fn begin_on(disk: Arc<dyn Disk>, folder: &Path, cache_bytes: usize) -> Result<Restore> {
+        journal::make_folder(&*disk, folder)?;
+        let lock = disk.lock(folder)?;
+        if is_taken(&*disk, folder)? {
             return Err(Error::conflict(format!("`{}` holds a store already", folder.display()))
                 .hint("restore into a new folder"));
         }
-        std::fs::write(folder.join(MARK), b"")?;
-        journal::sync_folder(folder)?;
+        disk.create(&folder.join(MARK))?;
+        disk.sync_folder(folder)?;
         Ok(Restore {
+            state: State::open(&*disk, &folder.join(STATE), cache_bytes)?,
+            disk,
             folder: folder.to_owned(),
-            state: State::open(&folder.join(STATE), cache_bytes)?,
             journal: None,
             ticket: None,
             rows: BTreeMap::new(),
@@ -278,13 +286,13 @@ impl Restore {
             rows: self.rows.values().sum(),
             changes: self.redone,
         };
-        let Restore { folder, state, journal, lock, .. } = self;
+        let Restore { disk, folder, state, journal, lock, .. } = self;
         drop(journal);
         state.checkpoint()?;
         drop(state);
-        place::record(&folder)?;
-        std::fs::remove_file(folder.join(MARK))?;
-        journal::sync_folder(&folder)?;
+        place::record(&*disk, &folder)?;
+        disk.remove(&folder.join(MARK))?;
+        disk.sync_folder(&folder)?;
         drop(lock);
         Ok(done)
     }
@@ -312,7 +320,12 @@ impl Restore {
     }
 
     fn begin_journal(&self, first_number: u64, first_previous: Hash) -> Result<Journal> {
-        let options = journal::Options { first_number, first_previous, ..journal::Options::new(JOURNAL) };
+        let options = journal::Options {
+            first_number,
+            first_previous,
+            disk: self.disk.clone(),
+            ..journal::Options::new(JOURNAL)
+        };
         Ok(Journal::open(&self.folder, options)?.0)
     }
 
@@ -348,23 +361,23 @@ impl Restore {
 }
 
 /// Refuses a folder in which a restore did not come to its end.
-pub(super) fn refuse_unfinished(folder: &Path) -> Result<()> {
-    if !folder.join(MARK).exists() {
+pub(super) fn refuse_unfinished(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    if !names(disk, folder)?.iter().any(|name| name == MARK) {
         return Ok(());
     }
     Err(Error::conflict(format!("a restore into `{}` did not come to its end", folder.display()))
         .hint("remove that folder and run `muster restore` again"))
 }
 
-fn is_taken(folder: &Path) -> Result<bool> {
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        if name == STATE || name == MARK || name.starts_with(JOURNAL) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn is_taken(disk: &dyn Disk, folder: &Path) -> Result<bool> {
+    let taken = |name: &String| name == STATE || name == MARK || name.starts_with(JOURNAL);
+    Ok(names(disk, folder)?.iter().any(taken))
+}
+
+fn names(disk: &dyn Disk, folder: &Path) -> Result<Vec<String>> {
+    let paths = disk.list(folder)?;
+    let name = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    Ok(paths.iter().filter_map(name).collect())
 }
 
 fn at_text(until: &Until) -> Cow<'static, str> {
