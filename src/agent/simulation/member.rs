@@ -83,6 +83,7 @@ fn hello(shared: &Shared, member: &Member) -> Hello {
         clock: Some(now),
         labels: member.labels(),
         commands: tasks::COMMANDS.iter().map(|(n, d)| ((*n).to_owned(), (*d).to_owned())).collect(),
+        checkpoints: Vec::new(),
     }
 }
 
@@ -212,7 +213,10 @@ impl Session<'_> {
                             sampling = every(metrics_seconds.clamp(1, 300), draw);
                             beating = every(heartbeat_seconds.clamp(1, 300), draw / 2.0);
                         }
-                        Down::Cancel(_) | Down::Acknowledgement(_) | Down::Certificate(_) => {}
+                        Down::Cancel(_)
+                        | Down::Acknowledgement(_)
+                        | Down::Certificate(_)
+                        | Down::Checkpoint(_) => {}
                     }
                 }
                 _ = sampling.tick() => {

@@ -8,6 +8,7 @@ mod authority;
 mod certificate;
 mod join_code;
 mod passwords;
+mod signer;
 mod tls;
 mod tokens;
 mod vault;
@@ -16,6 +17,7 @@ pub use authority::{Authority, ServerCertificate, SigningRequest, signing_reques
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
 pub use join_code::JoinCode;
 pub use passwords::{hash_password, verify_password};
+pub use signer::{Signer, verify};
 pub use tls::{Pin, ServerTls, client_config};
 pub use tokens::{digest, token, well_formed};
 pub use vault::{Kek, Vault, private_folder, write_private};
