@@ -1,5 +1,6 @@
 //! What the store promises, tried.
 
+mod cuts;
 mod model;
 
 use std::path::Path;
