@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, FileIdentity};
 use super::folder::FolderLock;
 use crate::base::Result;
 
@@ -138,12 +138,6 @@ impl SimDisk {
         self.0.lock().free = bytes;
     }
 
-    pub(crate) fn make_room(&self) {
-        let mut world = self.0.lock();
-        world.full = false;
-        world.faults.full_at = None;
-    }
-
     /// Operations so far: what `Faults` counts by.
     pub(crate) fn operations(&self) -> u64 {
         self.0.lock().operations
@@ -151,10 +145,6 @@ impl SimDisk {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.0.lock().dead
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.lock().full
     }
 
     pub(crate) fn sync_failed(&self) -> bool {
@@ -170,16 +160,6 @@ impl SimDisk {
     pub(crate) fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let world = self.0.lock();
         world.names.iter().map(|(path, id)| (path.clone(), world.files[id].now.clone())).collect()
-    }
-
-    /// Turns one bit of a file, as a bad disk does.
-    pub(crate) fn flip(&self, path: &Path, at: usize, bit: u8) {
-        let mut world = self.0.lock();
-        let id = world.names[path];
-        if let Some(file) = world.files.get_mut(&id) {
-            file.now[at] ^= 1 << bit;
-            file.durable = file.now.clone();
-        }
     }
 
     /// The same disk for the next process, when the power stayed on: what was not synced still can be, and what a
@@ -389,6 +369,10 @@ impl Disk for SimDisk {
         let world = self.0.lock();
         world.done()?;
         Ok(world.free)
+    }
+
+    fn identity(&self, _path: &Path) -> io::Result<Option<FileIdentity>> {
+        Ok(None)
     }
 }
 
