@@ -95,7 +95,7 @@ fn run(seed: u64) {
         if let Ok((journal, recovered)) = Journal::open(folder, options(&disk, &mut dice)) {
             check_unless_broken(&journal, &recovered, &model, &disk);
             work(&journal, &model, &mut dice);
-            if disk.sync_failed() && !journal.failed().is_none() {
+            if disk.sync_failed() && journal.failed().is_some() {
                 assert!(journal.append(b"after").is_err(), "an append after a failed sync");
             }
         }
