@@ -1,6 +1,7 @@
 //! One folder per foreign machine; no domain word inside. An engine imports base, and of the engines only `clock`, which
 //! is where time and randomness come from, and `journal`, which is how all of them keep what they acknowledge.
 
+pub mod archive;
 pub mod broker;
 pub mod clock;
 pub mod crypto;
