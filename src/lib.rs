@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | [`base`] | plain values: identifiers, time, errors, limits | nothing of ours |
 //! | [`wire`] | what server and agents say | base |
-//! | [`engine`] | one folder per foreign machine | base, `clock`, `journal`; wire in the broker |
+//! | [`engine`] | one folder per foreign machine | base, `clock`, `days`, `journal`; wire in the broker |
 //! | [`kit`] | the contract between capabilities and the outside | base, wire, engine |
 //! | [`capabilities`] | what the product can do | the floors below, and capabilities earlier in `ALL` |
 //! | [`surface`] | REST, OpenAPI, console, live parts, ingest | the floors below, `ALL` |

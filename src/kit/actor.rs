@@ -19,7 +19,8 @@ pub enum Role {
 }
 
 /// What only an owner may change: people, keys, the site itself, and who is trusted.
-const OWNER_ONLY: [&str; 5] = ["clients.", "identity.", "settings.", "audit.", "tenants."];
+const OWNER_ONLY: [&str; 7] =
+    ["backups.", "clients.", "identity.", "settings.", "storage.", "audit.", "tenants."];
 
 impl Role {
     /// Every role, weakest first.
@@ -119,6 +120,11 @@ mod tests {
             ("audit.read", false, true),
             ("settings.read", true, true),
             ("settings.change", false, false),
+            ("storage.read", true, true),
+            ("storage.verify", false, false),
+            ("backups.read", true, true),
+            ("backups.create", false, false),
+            ("backups.kit", false, false),
         ] {
             assert_eq!(Role::Viewer.allows(permission), viewer, "viewer {permission}");
             assert_eq!(Role::Operator.allows(permission), operator, "operator {permission}");

@@ -11,9 +11,11 @@ mod actor;
 mod capability;
 pub mod chart;
 mod ctx;
+mod generation;
 mod op;
 mod page;
 mod presence;
+mod qr;
 mod recovery;
 mod settings;
 mod site;
@@ -22,11 +24,13 @@ mod view;
 pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
+pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
     Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
 };
 pub use presence::{Presence, Seen};
+pub use qr::{QR_BYTES_MAX, qr};
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};

@@ -1,17 +1,19 @@
 //! The appliance's engines, as capabilities see them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{NavItem, Presence, Settings};
+use super::{Capability, NavItem, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Vault};
 use crate::engine::logs::Logs;
+use crate::engine::outbound::egress::Egress;
 use crate::engine::series::Series;
 use crate::engine::store::Store;
 
@@ -27,6 +29,8 @@ pub struct Site {
     pub vault: Vault,
     /// The site's own certificate authority.
     pub authority: Authority,
+    /// Where the server may connect to; empty until capabilities fill it.
+    pub egress: Egress,
     /// Who is connected.
     pub presence: Presence,
     /// Name and addresses.
@@ -44,6 +48,8 @@ pub struct Site {
     /// Key that CSRF tokens are made with.
     pub csrf_key: [u8; 32],
     bus: OnceLock<Arc<dyn Bus>>,
+    capabilities: OnceLock<&'static [&'static dyn Capability]>,
+    stopping: AtomicBool,
     /// State. Dropped last: its lock on the folder is free when everything else is closed.
     pub store: Store,
 }
@@ -78,6 +84,7 @@ impl Site {
     /// Puts the engines together. The bus is attached when the broker has started.
     pub fn new(parts: Parts) -> Site {
         Site {
+            egress: Egress::new(&parts.clock),
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
             tenant: TenantId::from_bits(1),
@@ -93,12 +100,35 @@ impl Site {
             folder: parts.folder,
             configuration: parts.configuration,
             bus: OnceLock::new(),
+            capabilities: OnceLock::new(),
+            stopping: AtomicBool::new(false),
         }
     }
 
     /// Attaches the bus, once.
     pub fn attach(&self, bus: Arc<dyn Bus>) {
         let _ = self.bus.set(bus);
+    }
+
+    /// Tells which capabilities the product has, once, so that one of them can ask all of them what they check and bring
+    /// back, also those after it.
+    pub fn made_of(&self, all: &'static [&'static dyn Capability]) {
+        let _ = self.capabilities.set(all);
+    }
+
+    /// Every capability, in dependency order; none where nobody has told.
+    pub fn capabilities(&self) -> &'static [&'static dyn Capability] {
+        self.capabilities.get().copied().unwrap_or_default()
+    }
+
+    /// The server stops: what takes long shall end soon.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server stops. Long jobs look at it between their steps.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// The bus, when the broker runs.

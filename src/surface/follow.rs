@@ -12,11 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::base::{Error, Result};
-use crate::engine::store::{self, Pending, Read, Table};
-use crate::kit::{Ctx, Follower, Followers, Site};
-
-/// How far each follower is; the name is the key.
-pub const CURSORS: Table<String, u64> = Table::new("cursors");
+use crate::engine::store::{self, Pending, Read};
+use crate::kit::{CURSORS, Ctx, Follower, Followers, Site};
 
 /// Changes that are read at once.
 const CHANGES_MAX: usize = 256;

@@ -14,7 +14,7 @@ use crate::base::{KeyId, Kind, SessionId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Kek, Vault};
 use crate::engine::{logs, series, store};
-use crate::kit::{Cookie, Nothing, PageRequest, Reply, Request, Role, Settings};
+use crate::kit::{CURSORS, Cookie, Nothing, PageRequest, Reply, Request, Role, Settings};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Listing {

@@ -13,8 +13,8 @@ use crate::engine::clock::Clock;
 /// One step of a job.
 pub type Step = Box<dyn Fn() -> Result<()> + Send + Sync>;
 
-/// Threads that run jobs; two, so that one slow job does not hold up the others.
-const THREADS: usize = 2;
+/// Threads that run jobs; four, so that three that take hours do not hold up the others.
+const THREADS: usize = 4;
 /// The longest wait before the plan is looked at again.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 

@@ -14,9 +14,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::bytes::{Reader, damaged, put, put_bytes, unzigzag, zigzag};
 use super::{Line, class};
 use crate::base::{Result, Timestamp};
+use crate::engine::days::bytes::{Reader, damaged, put, put_bytes, unzigzag, zigzag};
 
 const LINES: u8 = 1;
 const FORGET: u8 = 2;
@@ -146,6 +146,18 @@ pub(super) fn each_line<'a>(header: &Header, raw: &'a [u8], mut each: impl FnMut
         each(walker.line(position)?);
     }
     Ok(())
+}
+
+/// Reads a whole block, to be sure that it can be read.
+pub(super) fn understand(bytes: &[u8], body: &[u8]) -> Result<()> {
+    let header = header(bytes)?;
+    if header.lines == 0 {
+        return Ok(());
+    }
+    let raw = decompress(&header, body)?;
+    let mut last = 0;
+    each_line(&header, &raw, |line| last = line.position)?;
+    if last == header.position_last { Ok(()) } else { Err(damaged()) }
 }
 
 /// The record of an append.

@@ -8,13 +8,7 @@
 //! Invariant: the journal loses a record only when its lines lie in synced blocks and its sequence in the watermarks.
 //! Invariant: retention unlinks whole days; no file is rewritten.
 
-#[expect(clippy::duplicate_mod, reason = "engines share no modules; one source beats two copies")]
-#[path = "../series/bytes.rs"]
-mod bytes;
 mod codec;
-#[expect(clippy::duplicate_mod, reason = "engines share no modules; one source beats two copies")]
-#[path = "../series/days.rs"]
-mod days;
 mod recover;
 mod seal;
 mod search;
@@ -35,9 +29,12 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::base::{Error, Result, Span, Timestamp, limits};
 use crate::engine::clock::Clock;
+#[cfg(test)]
+use crate::engine::days;
+pub use crate::engine::days::{Damage, DayFile, Verified};
+use crate::engine::days::{Days, Place};
 use crate::engine::journal::{Journal, Ticket};
 use codec::{Seen, Stored};
-use days::{Days, Place};
 
 /// Lines of one answer.
 pub const LINES_MAX: usize = 10_000;
@@ -328,6 +325,25 @@ impl Logs {
     /// Packs every buffer, full or not; for a clean stop and for tests.
     pub fn seal_all(&self) -> Result<()> {
         self.0.seal(true)
+    }
+
+    /// Seals everything, and names the day files with the bytes of them that are whole: copies of these bytes, made at
+    /// any later time, hold every line that was here at the call. A day that the retention unlinks meanwhile is gone.
+    pub fn files(&self) -> Result<Vec<DayFile>> {
+        self.seal_all()?;
+        self.0.days.files()
+    }
+
+    /// Reads every block and every record of the journal, and names what is damaged. `step` is told the bytes read
+    /// before each of them; its error ends the reading, so that it can pause or stop.
+    pub fn verify(&self, step: &mut dyn FnMut(u64) -> Result<()>) -> Result<Verified> {
+        let mut verified = Verified::default();
+        let look = |header: &[u8], body: &[u8]| codec::understand(header, body);
+        self.0.days.verify(&mut verified, look, step)?;
+        let folder = self.0.days.folder().with_file_name("journal");
+        let record = |number, payload: &[u8]| codec::read(number, payload).map(|_| ());
+        verified.journal(&self.0.journal, folder, record, step)?;
+        Ok(verified)
     }
 
     /// Unlinks whole days past the retention and says how many.

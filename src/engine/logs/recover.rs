@@ -8,9 +8,9 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use super::codec::{self, Record};
-use super::days::{Days, Place, day_of};
 use super::{Block, Inner, Options, Order, SHARDS, Source};
 use crate::base::{Result, Timestamp};
+use crate::engine::days::{Days, Place, day_of};
 use crate::engine::journal::{self, Journal};
 
 pub(super) const MAGIC: [u8; 4] = *b"MLB\x01";
@@ -23,10 +23,26 @@ impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
         let mut kept = journal::Options::new("logs");
         kept.segment_bytes_max = options.segment_bytes_max;
-        let (journal, recovered) = Journal::open(&folder.join("journal"), kept)?;
+        let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
+        let newest = match recovered.last {
+            0 => newest_record(&folder.join("blocks"))?,
+            _ => 0,
+        };
+        if newest > 0 {
+            // Day files came back without their journal: its numbers go on after theirs, or new lines would look as if
+            // they lay in these blocks already, and would have come before them.
+            drop(journal);
+            fs::remove_dir_all(folder.join("journal"))?;
+            kept.first_number = newest + 1;
+            (journal, recovered) = Journal::open(&folder.join("journal"), kept)?;
+        }
         let mut sources: HashMap<u128, Source> = HashMap::new();
         let mut sealed = Sealed::new();
-        let days = Days::open(&folder.join("blocks"), "blocks", MAGIC, |days, place, bytes| {
+        let synced = |bytes: &[u8]| {
+            let header = codec::header(bytes);
+            header.is_ok_and(|h| h.lines > 0 && codec::record_of(h.position_last) < recovered.first)
+        };
+        let days = Days::open(&folder.join("blocks"), "blocks", MAGIC, synced, |days, place, bytes| {
             let header = codec::header(bytes)?;
             let source = sources.entry(header.source).or_default();
             if header.lines == 0 {
@@ -112,6 +128,22 @@ impl Inner {
             Ok(())
         })
     }
+}
+
+/// The highest number of a record that lies in a block.
+fn newest_record(blocks: &Path) -> Result<u64> {
+    let mut newest = 0;
+    Days::open(
+        blocks,
+        "blocks",
+        MAGIC,
+        |_| true,
+        |_, _, bytes| {
+            newest = codec::record_of(codec::header(bytes)?.position_last).max(newest);
+            Ok(())
+        },
+    )?;
+    Ok(newest)
 }
 
 impl Block {

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::codec::{self, Stored};
-use super::days::day_of;
 use super::recover::MARKS;
 use super::{Block, Buffer, Inner};
 use crate::base::{Error, Result, Timestamp};
+use crate::engine::days::day_of;
 use crate::engine::journal::sync_folder;
 
 impl Inner {

@@ -320,6 +320,75 @@ fn retention_unlinks_whole_days() {
     assert_eq!((block_files(folder.path()).len(), all(&logs, 1).len()), (3, 3));
 }
 
+/// What a backup does: the first bytes of every day file, as `files` names them, in a folder of their own.
+fn restored(found: &[DayFile]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("blocks")).unwrap();
+    for file in found {
+        let bytes = fs::read(&file.path).unwrap();
+        let prefix = &bytes[..usize::try_from(file.bytes).unwrap()];
+        fs::write(folder.path().join("blocks").join(&file.name), prefix).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn day_files_alone_hold_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    for i in 0..40 {
+        put(&logs, 1, Some(i), &[(START - DAY + i as i64 * 4_000_000, 2, &format!("line {i}"))])
+            .wait()
+            .unwrap();
+    }
+    let expected = all(&logs, 1);
+    let found = logs.files().unwrap();
+    assert!(found.len() >= 2 && logs.stats().bytes_in_memory == 0);
+    put(&logs, 1, Some(40), &[(START, 2, "later")]).wait().unwrap();
+    logs.seal_all().unwrap();
+
+    let restored = restored(&found);
+    let logs = open(restored.path());
+    assert_eq!(all(&logs, 1), expected);
+    // New lines come after the old ones and are not taken for them, also after a crash.
+    let last = expected.iter().map(|entry| entry.position).max().unwrap();
+    for i in 0..45 {
+        put(&logs, 1, Some(100 + i), &[(START, 2, "new")]).wait().unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(restored.path(), crashed.path());
+    let logs = open(crashed.path());
+    assert_eq!(logs.since(1, last, LINES_MAX).unwrap().len(), 45);
+    assert_eq!(all(&logs, 1).len(), expected.len() + 45);
+    assert!(logs.verify(&mut |_| Ok(())).unwrap().is_sound());
+}
+
+#[test]
+fn every_flipped_bit_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    for i in 0..12 {
+        put(&logs, 1, Some(i), &[(START + i as i64, 2, &format!("line {i} {}", "v".repeat(60)))])
+            .wait()
+            .unwrap();
+    }
+    logs.seal_all().unwrap();
+    put(&logs, 2, None, &[(START, 2, "text")]).wait().unwrap();
+    let sound = logs.verify(&mut |_| Ok(())).unwrap();
+    assert!(sound.is_sound() && sound.blocks >= 3 && sound.records >= 1 && sound.files == 1, "{sound:?}");
+    let file = block_files(folder.path()).remove(0);
+    let bytes = fs::read(&file).unwrap();
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&file, bad).unwrap();
+        let found = logs.verify(&mut |_| Ok(())).unwrap();
+        let [damage] = &found.damaged[..] else { panic!("byte {at}: {found:?}") };
+        assert!(damage.file == file && damage.byte <= at as u64, "byte {at}: {damage:?}");
+        let _ = all(&logs, 1);
+    }
+}
+
 /// The bytes on disk are a promise to every later version.
 #[test]
 fn golden_segment_record_and_watermarks() {
@@ -337,7 +406,7 @@ fn golden_segment_record_and_watermarks() {
         line(START + 900, 131_072, 4, "kernel", "größer: I/O error"),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_, _, _| Ok(())).unwrap();
+    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_| true, |_, _, _| Ok(())).unwrap();
     let (_, header, body) = codec::encode(77, &lines.iter().collect::<Vec<_>>()).unwrap();
     days.append(days::day_of(at(START)), &header, &body).unwrap();
     days.sync().unwrap();

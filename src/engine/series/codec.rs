@@ -12,8 +12,8 @@
 
 use std::sync::Arc;
 
-use super::bytes::{Reader, damaged, put, put_bytes, unzigzag, zigzag};
 use crate::base::{Error, Result};
+use crate::engine::days::bytes::{Reader, damaged, put, put_bytes, unzigzag, zigzag};
 
 /// Times in order and one column per name; an absent value is NaN.
 #[derive(Clone, Debug, Default)]
@@ -110,6 +110,21 @@ pub(super) fn series(header: &Header, body: &[u8], name: &str) -> Result<Vec<(i6
     }
     let values = read_column(reader.bytes()?, header.ticks)?;
     Ok(times.into_iter().zip(values).filter(|(_, v)| !v.is_nan()).collect())
+}
+
+/// Reads a whole block, to be sure that it can be read.
+pub(super) fn understand(bytes: &[u8], body: &[u8]) -> Result<()> {
+    let header = header(bytes)?;
+    if header.ticks == 0 {
+        return Ok(());
+    }
+    let raw = raw(&header, body)?;
+    let mut reader = Reader(&raw);
+    read_times(reader.bytes()?, header.ticks)?;
+    for _ in &header.names {
+        read_column(reader.bytes()?, header.ticks)?;
+    }
+    if reader.0.is_empty() { Ok(()) } else { Err(damaged()) }
 }
 
 fn raw<'a>(header: &Header, body: &'a [u8]) -> Result<std::borrow::Cow<'a, [u8]>> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec::Columns;
-use super::days::{Place, day_of, day_start};
 use crate::base::Timestamp;
+use crate::engine::days::{Place, day_of, day_start};
 
 /// One source.
 #[derive(Default)]

@@ -8,9 +8,7 @@
 //! Invariant: the journal loses a record only when everything in it lies in synced blocks.
 //! Invariant: retention unlinks whole days; no file is rewritten.
 
-mod bytes;
 mod codec;
-mod days;
 mod head;
 mod query;
 mod record;
@@ -31,8 +29,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::base::{Error, Result, Span, Timestamp, limits};
 use crate::engine::clock::Clock;
+#[cfg(test)]
+use crate::engine::days;
+use crate::engine::days::Days;
+pub use crate::engine::days::{Damage, DayFile, Verified};
 use crate::engine::journal::{Journal, Ticket};
-use days::Days;
 use head::Source;
 
 /// Points of one query.
@@ -289,6 +290,25 @@ impl Series {
     /// Packs every head into a block, full or not; for a clean stop and for tests.
     pub fn seal_all(&self) -> Result<()> {
         self.0.seal(true)
+    }
+
+    /// Seals everything, and names the day files with the bytes of them that are whole: copies of these bytes, made at
+    /// any later time, hold every sample that was here at the call. A day that the retention unlinks meanwhile is gone.
+    pub fn files(&self) -> Result<Vec<DayFile>> {
+        self.seal_all()?;
+        self.0.days.files()
+    }
+
+    /// Reads every block and every record of the journal, and names what is damaged. `step` is told the bytes read
+    /// before each of them; its error ends the reading, so that it can pause or stop.
+    pub fn verify(&self, step: &mut dyn FnMut(u64) -> Result<()>) -> Result<Verified> {
+        let mut verified = Verified::default();
+        let look = |header: &[u8], body: &[u8]| codec::understand(header, body);
+        self.0.days.verify(&mut verified, look, step)?;
+        let folder = self.0.days.folder().with_file_name("journal");
+        let record = |_: u64, payload: &[u8]| record::read(payload).map(|_| ());
+        verified.journal(&self.0.journal, folder, record, step)?;
+        Ok(verified)
     }
 
     /// Unlinks whole days past the retention and says how many.

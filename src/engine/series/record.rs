@@ -7,9 +7,9 @@
 use std::collections::HashMap;
 
 use super::Batch;
-use super::bytes::{Reader, put, put_bytes, unzigzag, zigzag};
 use super::codec::{double, scaled};
 use crate::base::{Error, Result};
+use crate::engine::days::bytes::{Reader, put, put_bytes, unzigzag, zigzag};
 
 const TICKS: u8 = 1;
 const FORGET: u8 = 2;

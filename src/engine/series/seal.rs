@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::days::day_of;
 use super::head::{Block, Head};
 use super::{Inner, codec, record};
 use crate::base::{Error, Result};
+use crate::engine::days::day_of;
 
 /// Heads that share one sync of the day files.
 const HEADS_PER_SYNC: usize = 1_024;

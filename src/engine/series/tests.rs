@@ -401,6 +401,88 @@ fn damage_in_the_middle_costs_one_block() {
     }
 }
 
+/// What a backup does: the first bytes of every day file, as `files` names them, in a folder of their own.
+fn restored(found: &[DayFile]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("blocks")).unwrap();
+    for file in found {
+        let bytes = fs::read(&file.path).unwrap();
+        let prefix = &bytes[..usize::try_from(file.bytes).unwrap()];
+        fs::write(folder.path().join("blocks").join(&file.name), prefix).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn day_files_alone_hold_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = open(folder.path());
+    for i in 0..40 {
+        put(&series, 1, START - DAY + i * 4_000_000, &[("a", i as f64)]).wait().unwrap();
+    }
+    let expected = all(&series, 1, "a");
+    let found = series.files().unwrap();
+    assert!(found.len() >= 2 && series.stats().samples_in_memory == 0);
+    // What comes later stands behind the lengths.
+    put(&series, 1, START + 1, &[("a", 99.0)]).wait().unwrap();
+    series.seal_all().unwrap();
+    assert!(series.stats().bytes > found.iter().map(|file| file.bytes).sum());
+
+    let restored = restored(&found);
+    let series = open(restored.path());
+    assert_eq!(all(&series, 1, "a"), expected);
+    // New records of the same source and day are not taken for those in the blocks, also after a crash.
+    for i in 0..45 {
+        put(&series, 1, START + i, &[("a", -1.0)]).wait().unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    copy(restored.path(), crashed.path());
+    let series = open(crashed.path());
+    assert_eq!(all(&series, 1, "a").len(), expected.len() + 45);
+    assert!(series.verify(&mut |_| Ok(())).unwrap().is_sound());
+}
+
+#[test]
+fn every_flipped_bit_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = open(folder.path());
+    for i in 0..30 {
+        put(&series, 1, START + i, &[("a", i as f64 / 3.0), ("b", 1.0)]).wait().unwrap();
+        series.seal().unwrap();
+    }
+    series.seal_all().unwrap();
+    // The journal has let go of all of them, for those of another source have pushed them out.
+    for i in 0..30 {
+        put(&series, 2, START - DAY + i, &[("a", 1.0)]).wait().unwrap();
+    }
+    series.seal().unwrap();
+    put(&series, 2, START, &[("a", 1.0)]).wait().unwrap();
+    let sound = series.verify(&mut |_| Ok(())).unwrap();
+    assert!(sound.is_sound() && sound.blocks >= 4 && sound.records >= 1 && sound.files == 2, "{sound:?}");
+    let file = files(&folder.path().join("blocks")).remove(1);
+    let bytes = fs::read(&file).unwrap();
+    for at in 0..bytes.len() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1 << (at % 8);
+        fs::write(&file, bad).unwrap();
+        let found = series.verify(&mut |_| Ok(())).unwrap();
+        let [damage] = &found.damaged[..] else { panic!("byte {at}: {found:?}") };
+        assert!(damage.file == file && damage.byte <= at as u64, "byte {at}: {damage:?}");
+        let _ = all(&series, 1, "a");
+    }
+    // A block at the end that a sync had completed is not taken for a torn one, and not cut off.
+    let mut bad = bytes.clone();
+    let last = bad.len() - 9;
+    bad[last] ^= 1;
+    fs::write(&file, bad).unwrap();
+    drop(series);
+    let series = open(folder.path());
+    put(&series, 1, START + 100, &[("a", 1.0)]).wait().unwrap();
+    series.seal_all().unwrap();
+    assert_eq!(series.verify(&mut |_| Ok(())).unwrap().damaged_count, 1);
+    assert!(series.verify(&mut |_| Err(Error::conflict("enough"))).is_err());
+}
+
 /// The bytes on disk are a promise to every later version.
 #[test]
 fn golden_block() {
@@ -410,7 +492,7 @@ fn golden_block() {
         values: vec![vec![12.5, 12.75, 11.0], vec![f64::NAN, 1.0 / 3.0, f64::NAN]],
     };
     let folder = tempfile::tempdir().unwrap();
-    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_, _, _| Ok(())).unwrap();
+    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_| true, |_, _, _| Ok(())).unwrap();
     let (header, body) = codec::encode(0x0123_4567_89ab_cdef, (5, 7), &columns).unwrap();
     days.append(days::day_of(at(START)), &header, &body).unwrap();
     days.sync().unwrap();

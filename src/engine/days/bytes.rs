@@ -1,11 +1,9 @@
 //! Varints, lengths and texts in stored bytes.
-//!
-//! The log engine compiles this same file (`#[path]`), because engines do not import each other.
 
 use crate::base::{Error, Result};
 
 /// Appends a LEB128 varint.
-pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
+pub fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -14,41 +12,41 @@ pub(super) fn put(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Appends a length and the bytes.
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Small numbers of either sign become small numbers.
-pub(super) fn zigzag(number: i64) -> u64 {
+pub fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
 }
 
 /// The reverse of `zigzag`.
-pub(super) fn unzigzag(number: u64) -> i64 {
+pub fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 /// What is read is not what was put.
-pub(super) fn damaged() -> Error {
+pub fn damaged() -> Error {
     Error::internal("a stored block or record cannot be read")
 }
 
 /// Reads what the functions above have put.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn byte(&mut self) -> Result<u8> {
+    pub fn byte(&mut self) -> Result<u8> {
         let (first, rest) = self.0.split_first().ok_or_else(damaged)?;
         self.0 = rest;
         Ok(*first)
     }
-    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or_else(damaged)?;
         self.0 = rest;
         Ok(taken)
     }
-    pub(super) fn number(&mut self) -> Result<u64> {
+    pub fn number(&mut self) -> Result<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -59,14 +57,14 @@ impl<'a> Reader<'a> {
         }
         Err(damaged())
     }
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+    pub fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = self.number()?;
         self.take(usize::try_from(length).map_err(|_| damaged())?)
     }
-    pub(super) fn text(&mut self) -> Result<&'a str> {
+    pub fn text(&mut self) -> Result<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_| damaged())
     }
-    pub(super) fn source(&mut self) -> Result<u128> {
+    pub fn source(&mut self) -> Result<u128> {
         let mut sixteen = [0; 16];
         sixteen.copy_from_slice(self.take(16)?);
         Ok(u128::from_be_bytes(sixteen))

@@ -1,6 +1,7 @@
 //! Day files: checksummed frames appended to one file a UTC day, so that retention is unlinking a file.
 //!
-//! The log engine compiles this same file (`#[path]`), because engines do not import each other.
+//! Series and logs keep their blocks in them. A file only grows, so that a copy of its first bytes, up to a length that
+//! [`Days::files`] gave, is whole whenever it is made.
 //!
 //! Frame: magic (4), header length u32, body length u32, header checksum (8), body checksum (8), header, body, zeroes
 //! up to a multiple of 8. Integers are little-endian; a checksum is the first 8 bytes of BLAKE3, and the header's
@@ -9,6 +10,10 @@
 //! Invariant: a frame counts only when its checksums hold; a torn tail is cut off at open, damage in the middle is
 //! stepped over and counted, and what follows it stays readable.
 //! Invariant: nothing is durable before `sync` has returned, and a failed sync makes every later append fail.
+//! Invariant: a damaged frame that is known to have been synced stays where it is, so that `verify` can name it.
+
+pub mod bytes;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,6 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
+
+pub use verify::{Damage, Verified};
 
 use crate::base::{Error, Result, Timestamp};
 use crate::engine::journal::{create_folder, sync_folder};
@@ -29,20 +36,31 @@ const ALIGN: u64 = 8;
 const PART_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// The UTC day of an instant, counted from 1970-01-01.
-pub(super) fn day_of(at: Timestamp) -> i32 {
+pub fn day_of(at: Timestamp) -> i32 {
     at.milliseconds().div_euclid(MILLISECONDS_A_DAY) as i32
 }
 
 /// The first millisecond of a day.
-pub(super) fn day_start(day: i32) -> i64 {
+pub fn day_start(day: i32) -> i64 {
     i64::from(day) * MILLISECONDS_A_DAY
+}
+
+/// A day's file, as far as it is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayFile {
+    /// Its name: the day and the suffix.
+    pub name: String,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Bytes that are synced and whole; more may be appended at any time.
+    pub bytes: u64,
 }
 
 /// Where a frame lies. Small, because there is one in memory for every block on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub struct Place {
     /// Which file.
-    pub(super) day: i32,
+    pub day: i32,
     /// Offset in units of eight bytes.
     offset: u32,
     /// Bytes without the padding.
@@ -50,32 +68,34 @@ pub(super) struct Place {
 }
 
 /// Header and body of one frame, checked.
-pub(super) struct Frame {
+pub struct Frame {
     bytes: Vec<u8>,
     split: usize,
 }
 
 impl Frame {
-    pub(super) fn header(&self) -> &[u8] {
+    /// What stands before the body.
+    pub fn header(&self) -> &[u8] {
         &self.bytes[PREFIX..self.split]
     }
-    pub(super) fn body(&self) -> &[u8] {
+    /// The body.
+    pub fn body(&self) -> &[u8] {
         &self.bytes[self.split..]
     }
 }
 
 /// All day files of one folder.
-pub(super) struct Days {
+pub struct Days {
     folder: PathBuf,
     suffix: &'static str,
     magic: [u8; 4],
-    files: RwLock<BTreeMap<i32, Arc<DayFile>>>,
+    files: RwLock<BTreeMap<i32, Arc<Opened>>>,
     appending: Mutex<()>,
     failed: AtomicBool,
     damaged: AtomicU64,
 }
 
-struct DayFile {
+struct Opened {
     file: File,
     length: AtomicU64,
     dirty: AtomicBool,
@@ -83,10 +103,13 @@ struct DayFile {
 
 impl Days {
     /// Opens the folder and shows every frame's place and header to `visit`, in the order they were written per day.
-    pub(super) fn open(
+    /// `synced` says of a header whether its frame is known to have been synced, so that damage at the end of a file is
+    /// told from a write that a crash tore.
+    pub fn open(
         folder: &Path,
         suffix: &'static str,
         magic: [u8; 4],
+        synced: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(&Days, Place, &[u8]) -> Result<()>,
     ) -> Result<Days> {
         create_folder(folder)?;
@@ -113,9 +136,9 @@ impl Days {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             let length = file.metadata()?.len();
             let opened =
-                Arc::new(DayFile { file, length: AtomicU64::new(length), dirty: AtomicBool::new(false) });
+                Arc::new(Opened { file, length: AtomicU64::new(length), dirty: AtomicBool::new(false) });
             days.files.write().insert(day, opened.clone());
-            days.scan(day, &opened, &mut visit)?;
+            days.scan(day, &opened, &synced, &mut visit)?;
         }
         Ok(days)
     }
@@ -123,7 +146,8 @@ impl Days {
     fn scan(
         &self,
         day: i32,
-        file: &DayFile,
+        file: &Opened,
+        synced: &impl Fn(&[u8]) -> bool,
         visit: &mut impl FnMut(&Days, Place, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let length = file.length.load(Ordering::Relaxed);
@@ -151,7 +175,7 @@ impl Days {
         }
         let mut end = offset.min(length);
         if let Some((place, header)) = last {
-            if self.read(place)?.is_some() {
+            if self.read(place)?.is_some() || synced(&header) {
                 visit(self, place, &header)?;
             } else {
                 end = u64::from(place.offset) * ALIGN;
@@ -210,7 +234,7 @@ impl Days {
     }
 
     /// Appends a frame; it is durable after `sync`.
-    pub(super) fn append(&self, day: i32, header: &[u8], body: &[u8]) -> Result<Place> {
+    pub fn append(&self, day: i32, header: &[u8], body: &[u8]) -> Result<Place> {
         let _one = self.appending.lock();
         if self.failed.load(Ordering::Relaxed) {
             return Err(Error::unavailable("an earlier sync of the day files failed")
@@ -237,7 +261,7 @@ impl Days {
         Ok(place)
     }
 
-    fn file(&self, day: i32) -> Result<Arc<DayFile>> {
+    fn file(&self, day: i32) -> Result<Arc<Opened>> {
         if let Some(file) = self.files.read().get(&day) {
             return Ok(file.clone());
         }
@@ -245,13 +269,13 @@ impl Days {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         sync_folder(&self.folder)?;
-        let file = Arc::new(DayFile { file, length: AtomicU64::new(0), dirty: AtomicBool::new(true) });
+        let file = Arc::new(Opened { file, length: AtomicU64::new(0), dirty: AtomicBool::new(true) });
         self.files.write().insert(day, file.clone());
         Ok(file)
     }
 
     /// Makes every appended frame durable.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub fn sync(&self) -> Result<()> {
         let files: Vec<_> = self.files.read().values().cloned().collect();
         for file in files {
             if file.dirty.swap(false, Ordering::Relaxed)
@@ -269,8 +293,21 @@ impl Days {
     }
 
     /// Reads a frame; nothing when its day is gone or its checksums do not hold.
-    pub(super) fn read(&self, place: Place) -> Result<Option<Frame>> {
+    pub fn read(&self, place: Place) -> Result<Option<Frame>> {
         let Some(file) = self.files.read().get(&place.day).cloned() else { return Ok(None) };
+        let frame = self.frame(&file, place)?;
+        if frame.is_none() {
+            tracing::warn!(
+                offset = u64::from(place.offset) * ALIGN,
+                "damaged frame in `{}`",
+                self.name(place.day)
+            );
+            self.damaged.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(frame)
+    }
+
+    fn frame(&self, file: &Opened, place: Place) -> Result<Option<Frame>> {
         let mut bytes = vec![0; place.length as usize];
         file.file.read_exact_at(&mut bytes, u64::from(place.offset) * ALIGN)?;
         let (header_length, body_length) = (u32_at(&bytes, 4), u32_at(&bytes, 8));
@@ -279,20 +316,26 @@ impl Days {
             && split + body_length as usize == bytes.len()
             && header_checksum(header_length, body_length, &bytes[PREFIX..split]) == bytes[12..20]
             && checksum(&bytes[split..]) == bytes[20..28];
-        if !sound {
-            tracing::warn!(
-                offset = u64::from(place.offset) * ALIGN,
-                "damaged frame in `{}`",
-                self.name(place.day)
-            );
-            self.damaged.fetch_add(1, Ordering::Relaxed);
-            return Ok(None);
-        }
-        Ok(Some(Frame { bytes, split }))
+        Ok(sound.then_some(Frame { bytes, split }))
+    }
+
+    /// Every day's file with the bytes of it that are synced.
+    pub fn files(&self) -> Result<Vec<DayFile>> {
+        let _one = self.appending.lock();
+        self.sync()?;
+        let files = self.files.read();
+        Ok(files
+            .iter()
+            .map(|(day, file)| {
+                let name = self.name(*day);
+                let path = self.folder.join(&name);
+                DayFile { name, path, bytes: file.length.load(Ordering::Relaxed) }
+            })
+            .collect())
     }
 
     /// Unlinks the files of the days before `day` and says how many there were.
-    pub(super) fn unlink_before(&self, day: i32) -> Result<usize> {
+    pub fn unlink_before(&self, day: i32) -> Result<usize> {
         let _one = self.appending.lock();
         let gone: Vec<i32> = self.files.read().range(..day).map(|(day, _)| *day).collect();
         for day in &gone {
@@ -307,18 +350,23 @@ impl Days {
         Ok(gone.len())
     }
 
+    /// Where the files lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Days with a file.
-    pub(super) fn days(&self) -> Vec<i32> {
+    pub fn days(&self) -> Vec<i32> {
         self.files.read().keys().copied().collect()
     }
 
     /// Bytes of all files.
-    pub(super) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.files.read().values().map(|f| f.length.load(Ordering::Relaxed)).sum()
     }
 
     /// Damaged places met since the open.
-    pub(super) fn damaged(&self) -> u64 {
+    pub fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
     }
 
