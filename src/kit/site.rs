@@ -13,6 +13,7 @@ use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Vault};
 use crate::engine::logs::Logs;
+use crate::engine::outbound::egress::Egress;
 use crate::engine::series::Series;
 use crate::engine::store::Store;
 
@@ -28,6 +29,8 @@ pub struct Site {
     pub vault: Vault,
     /// The site's own certificate authority.
     pub authority: Authority,
+    /// Where the server may connect to; empty until capabilities fill it.
+    pub egress: Egress,
     /// Who is connected.
     pub presence: Presence,
     /// Name and addresses.
@@ -81,6 +84,7 @@ impl Site {
     /// Puts the engines together. The bus is attached when the broker has started.
     pub fn new(parts: Parts) -> Site {
         Site {
+            egress: Egress::new(&parts.clock),
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
             tenant: TenantId::from_bits(1),

@@ -1,31 +1,38 @@
 //! Folders that only the product's user may read, synced so that new names survive, and locked against a second process.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use super::disk::{Disk, HostDisk};
 use crate::base::{Error, Result};
 
 /// Makes `folder` and its parents, readable by their owner only; a folder that exists stays as it is.
 pub fn create_folder(folder: &Path) -> Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    make_folder(&HostDisk, folder)
+}
+
+/// `create_folder` on any disk.
+pub fn make_folder(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    disk.create_folder(folder)
         .map_err(|e| Error::internal(format!("cannot make the folder `{}`", folder.display())).because(e))
 }
 
 /// Makes the names in `folder` durable: a new file is safe only after this.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
+    sync(&HostDisk, folder)
+}
+
+/// `sync_folder` on any disk.
+pub(super) fn sync(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    disk.sync_folder(folder)
         .map_err(|e| Error::internal(format!("cannot sync the folder `{}`", folder.display())).because(e))
 }
 
 /// Holds a folder for this process; it is free again when this is dropped or the process ends.
 #[derive(Debug)]
-pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] File);
+pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] Option<File>);
 
 impl FolderLock {
     /// Takes the folder, or says which process has it.
@@ -43,7 +50,7 @@ impl FolderLock {
             Ok(()) => {
                 file.set_len(0)?;
                 write!(file, "{}", std::process::id())?;
-                Ok(FolderLock(file))
+                Ok(FolderLock(Some(file)))
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut who = String::new();

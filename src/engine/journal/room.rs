@@ -5,13 +5,14 @@
 
 use std::path::Path;
 
+use super::disk::Disk;
 use crate::base::{Error, Result};
 
 /// Refuses while the reserve is not free. The disk is asked every time, for others fill it too; that takes a
 /// microsecond. One that cannot be asked counts as one with room: the write itself will tell.
-pub(super) fn check(folder: &Path, reserve: u64) -> Result<()> {
-    match rustix::fs::statvfs(folder) {
-        Ok(disk) if disk.f_bavail.saturating_mul(disk.f_frsize) < reserve => {
+pub(super) fn check(disk: &dyn Disk, folder: &Path, reserve: u64) -> Result<()> {
+    match disk.free_bytes(folder) {
+        Ok(free) if free < reserve => {
             let mebibytes = reserve / (1024 * 1024);
             Err(Error::unavailable(format!("the disk is full: less than {mebibytes} MiB are free"))
                 .hint("free some of the disk of the data folder; writing goes on by itself"))

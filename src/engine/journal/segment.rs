@@ -1,11 +1,9 @@
 //! Segments: their names, their beginning, and what recovery makes of them.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::folder::sync_folder;
+use super::disk::{Disk, DiskFile};
+use super::folder;
 use super::record::{BadHeader, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, VERSION};
 use super::{Options, RECORD_BYTES_MAX, Recovered, damaged};
 use crate::base::{Error, Result};
@@ -25,6 +23,8 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,
+    /// Hash of the record before its first.
+    pub(super) previous: Hash,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) marks: Vec<Mark>,
@@ -32,22 +32,27 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Makes the file of a new segment, durable with its name.
-    pub(super) fn create(folder: &Path, name: &str, header: Header) -> Result<(Segment, File)> {
+    pub(super) fn create(
+        disk: &dyn Disk,
+        folder: &Path,
+        name: &str,
+        header: Header,
+    ) -> Result<(Segment, Box<dyn DiskFile>)> {
         let path = folder.join(format!("{name}-{:020}.journal", header.first));
         let cannot = |e: std::io::Error| {
             Error::unavailable(format!("cannot make `{}`: {e}", path.display())).because(e)
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(cannot)?;
-        file.write_all(&header.encode()).map_err(cannot)?;
-        file.sync_all().map_err(cannot)?;
-        sync_folder(folder)?;
-        let segment = Segment { first: header.first, path, bytes: HEADER_BYTES as u64, marks: Vec::new() };
+        let file = disk.create(&path).map_err(cannot)?;
+        file.write_at(&header.encode(), 0).map_err(cannot)?;
+        file.sync().map_err(cannot)?;
+        folder::sync(disk, folder)?;
+        let segment = Segment {
+            first: header.first,
+            previous: header.previous,
+            path,
+            bytes: HEADER_BYTES as u64,
+            marks: Vec::new(),
+        };
         Ok((segment, file))
     }
 
@@ -59,15 +64,19 @@ impl Segment {
     }
 }
 
+/// What recovery found: the segments, the last one open for writing, what to tell, and the hash of the last record.
+pub(super) type Found = (Vec<Segment>, Box<dyn DiskFile>, Recovered, Hash);
+
 /// Verifies every segment of the folder, cuts an unfinished batch off the last one, and opens it for writing.
-pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>, File, Recovered, Hash)> {
-    let mut found = list(folder, &options.name)?;
+pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
+    let disk = &*options.disk;
+    let mut found = list(disk, folder, &options.name)?;
     // A crash while a segment was being made leaves a file without a whole header, and thus without records.
     if let Some((_, path)) = found.last()
-        && unborn(path)?
+        && unborn(disk, path)?
     {
-        std::fs::remove_file(path)?;
-        sync_folder(folder)?;
+        disk.remove(path)?;
+        folder::sync(disk, folder)?;
         found.pop();
     }
     let mut segments: Vec<Segment> = Vec::new();
@@ -75,7 +84,8 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
     let mut end: Option<(u64, Hash)> = None;
     let count = found.len();
     for (at, (first, path)) in found.into_iter().enumerate() {
-        let bytes = std::fs::read(&path)?;
+        let file = disk.open(&path)?;
+        let bytes = file.read_all()?;
         let header = header(&path, &bytes)?;
         if header.first != first {
             return Err(damaged(&path, 16, "its name is not that of its first record"));
@@ -85,7 +95,8 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
         {
             return Err(damaged(&path, 16, "the segment before it is missing or cut short"));
         }
-        let mut segment = Segment { first, path, bytes: bytes.len() as u64, marks: Vec::new() };
+        let previous = header.previous;
+        let mut segment = Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new() };
         let (last, hash, valid) = scan(&mut segment, &bytes, header);
         if valid < bytes.len() {
             let acknowledged = at + 1 < count || synced_after(&bytes, valid, last);
@@ -93,9 +104,8 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
                 return Err(damaged(&segment.path, valid as u64, &format!("record {} is broken", last + 1)));
             }
             cut_bytes = (bytes.len() - valid) as u64;
-            let file = OpenOptions::new().write(true).open(&segment.path)?;
             file.set_len(valid as u64)?;
-            file.sync_all()?;
+            file.sync()?;
             segment.bytes = valid as u64;
         }
         end = Some((last, hash));
@@ -103,13 +113,13 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
     }
     let (created, (last, hash)) = match end {
         Some(end) => (false, end),
-        None => (true, (options.first_number.max(1) - 1, Hash::default())),
+        None => (true, (options.first_number.max(1) - 1, options.first_previous)),
     };
     let file = match segments.last() {
-        Some(segment) => OpenOptions::new().read(true).write(true).open(&segment.path)?,
+        Some(segment) => disk.open(&segment.path)?,
         None => {
             let header = Header { first: last + 1, previous: hash };
-            let (segment, file) = Segment::create(folder, &options.name, header)?;
+            let (segment, file) = Segment::create(disk, folder, &options.name, header)?;
             segments.push(segment);
             file
         }
@@ -119,16 +129,16 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<(Vec<Segment>,
 }
 
 /// Whether the file holds less than a header, or zeroes in its place.
-fn unborn(path: &Path) -> Result<bool> {
-    let bytes = std::fs::metadata(path)?.len();
+fn unborn(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    let file = disk.open(path)?;
+    let bytes = file.len()?;
     Ok(bytes < HEADER_BYTES as u64
-        || bytes == HEADER_BYTES as u64 && std::fs::read(path)?.iter().all(|byte| *byte == 0))
+        || bytes == HEADER_BYTES as u64 && file.read_all()?.iter().all(|byte| *byte == 0))
 }
 
-fn list(folder: &Path, name: &str) -> Result<Vec<(u64, PathBuf)>> {
+fn list(disk: &dyn Disk, folder: &Path, name: &str) -> Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
+    for path in disk.list(folder)? {
         let number = path
             .file_name()
             .and_then(|file| file.to_str())

@@ -1,12 +1,12 @@
 //! The queue, and the thread that writes it: everything queued with one write and one sync, then all tickets at once.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::task::{Poll, Waker};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::disk::DiskFile;
+use super::raw::Raw;
 use super::record::{self, Hash, Header};
 use super::segment::{Mark, Segment};
 use super::{Options, RECORD_BYTES_MAX, Stats, room};
@@ -14,8 +14,8 @@ use crate::base::{Error, Result};
 
 /// What appenders, readers and the thread share.
 pub(super) struct Shared {
-    folder: PathBuf,
-    options: Options,
+    pub(super) folder: PathBuf,
+    pub(super) options: Options,
     pub(super) state: Mutex<State>,
     queued: Condvar,
     /// Waiters of even and of odd batches, so that a sync wakes only those it completes.
@@ -87,6 +87,30 @@ impl Shared {
             return Err(Error::too_many(format!("a record of {} bytes is too large", payload.len()))
                 .hint(format!("at most {RECORD_BYTES_MAX} bytes")));
         }
+        self.queue(payload.len(), |state, number, begins| {
+            state.chain = record::encode(&mut state.queue.bytes, &state.chain, number, begins, payload);
+            Ok((number, state.batch, state.chain))
+        })
+    }
+
+    /// Queues a record that another journal wrote: its batch.
+    pub(super) fn append_raw(&self, raw: &Raw<'_>) -> Result<u64> {
+        self.queue(raw.bytes.len(), |state, number, _| {
+            if raw.number != number || raw.previous != state.chain {
+                return Err(Error::invalid(format!(
+                    "record {} does not follow on record {}",
+                    raw.number,
+                    number - 1
+                )));
+            }
+            state.queue.bytes.extend_from_slice(raw.bytes);
+            state.chain = raw.hash;
+            Ok(state.batch)
+        })
+    }
+
+    /// Lets `add` put the record with the next number to the end of the queue; it says whether a batch begins.
+    fn queue<T>(&self, bytes: usize, add: impl FnOnce(&mut State, u64, bool) -> Result<T>) -> Result<T> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(why) = &state.failed {
@@ -94,33 +118,32 @@ impl Shared {
         }
         self.room()?;
         let begins = state.queue.bytes.is_empty();
-        if !begins && state.queue.bytes.len() + payload.len() > self.options.queue_bytes_max {
+        if !begins && state.queue.bytes.len() + bytes > self.options.queue_bytes_max {
             return Err(Error::too_many("the disk is slower than what is to be written to it")
                 .hint("send less, or use a faster disk"));
         }
-        let number = state.last + 1;
+        let (number, previous, offset) = (state.last + 1, state.chain, state.queue.bytes.len() as u64);
+        let added = add(state, number, begins)?;
         let queue = &mut state.queue;
         if begins {
             queue.first = number;
-            queue.previous = state.chain;
+            queue.previous = previous;
         }
-        if queue.marks.last().is_none_or(|mark| queue.bytes.len() as u64 >= mark.offset + 64 * 1024) {
-            queue.marks.push(Mark { number, offset: queue.bytes.len() as u64, previous: state.chain });
+        if queue.marks.last().is_none_or(|mark| offset >= mark.offset + 64 * 1024) {
+            queue.marks.push(Mark { number, offset, previous });
         }
-        state.chain = record::encode(&mut queue.bytes, &state.chain, number, begins, payload);
         queue.last = number;
         state.last = number;
-        let (batch, hash) = (state.batch, state.chain);
         drop(guard);
         if begins {
             self.queued.notify_one();
         }
-        Ok((number, batch, hash))
+        Ok(added)
     }
 
     /// Refuses while the reserve of the disk is not free.
     pub(super) fn room(&self) -> Result<()> {
-        room::check(&self.folder, self.options.reserve_bytes)
+        room::check(&*self.options.disk, &self.folder, self.options.reserve_bytes)
     }
 
     pub(super) fn wait(&self, number: u64, batch: u64) -> Result<()> {
@@ -150,7 +173,7 @@ impl Shared {
     }
 
     /// The thread: ends when the journal closes, or at the first failure.
-    pub(super) fn run(&self, mut file: File) {
+    pub(super) fn run(&self, mut file: Box<dyn DiskFile>) {
         // If anything below panics, nobody may wait for ever.
         let _last = Last(self);
         let mut batch = Batch::default();
@@ -168,8 +191,8 @@ impl Shared {
                 (state.batch - 1, state.segments.last().map_or(0, |segment| segment.bytes))
             };
             let written = self.roll(&mut file, &batch, &mut bytes).and_then(|fresh| {
-                file.write_all_at(&batch.bytes, bytes)?;
-                self.sync(&file)?;
+                file.write_at(&batch.bytes, bytes)?;
+                self.sync(&*file)?;
                 Ok(fresh)
             });
             let wakers = {
@@ -199,24 +222,24 @@ impl Shared {
     }
 
     /// Begins a new segment when the batch does not fit into the present one; a batch never spans two.
-    fn roll(&self, file: &mut File, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
+    fn roll(&self, file: &mut Box<dyn DiskFile>, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
         let whole = record::HEADER_BYTES as u64;
         if *bytes <= whole || *bytes + batch.bytes.len() as u64 <= self.options.segment_bytes_max {
             return Ok(None);
         }
         let header = Header { first: batch.first, previous: batch.previous };
-        let (segment, next) = Segment::create(&self.folder, &self.options.name, header)?;
+        let (segment, next) = Segment::create(&*self.options.disk, &self.folder, &self.options.name, header)?;
         *file = next;
         *bytes = segment.bytes;
         Ok(Some(segment))
     }
 
-    fn sync(&self, file: &File) -> Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> Result<()> {
         #[cfg(test)]
         if self.state.lock().broken {
             return Err(Error::unavailable("the disk is broken"));
         }
-        Ok(file.sync_data()?)
+        Ok(file.sync()?)
     }
 }
 

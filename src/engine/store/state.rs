@@ -1,8 +1,7 @@
 //! redb: the tables as they follow from the journal. Nothing outside this file speaks of it.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -12,8 +11,11 @@ use redb::{
     TableHandle,
 };
 
+use super::backend::Plain;
+use super::chunk::ReadRows;
 use super::layer::{Bounds, Each, Layer, Source};
 use crate::base::{Error, Result};
+use crate::engine::journal::Disk;
 
 /// The form of the file that this program writes.
 const FORMAT: u64 = 1;
@@ -34,17 +36,26 @@ pub(super) struct State {
 
 impl State {
     /// Opens or begins the file. A damaged one is an error, though redb may panic over it.
-    pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<State> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
+    pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<State> {
+        let file = disk
             .open(path)
+            .or_else(|e| match e.kind() {
+                io::ErrorKind::NotFound => {
+                    let file = disk.create(path)?;
+                    // The journal lets go of what is in this file: its name must not get lost.
+                    path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))?;
+                    Ok(file)
+                }
+                _ => Err(e),
+            })
             .map_err(|e| Error::unavailable(format!("cannot open `{}`: {e}", path.display())).because(e))?;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = redb::Builder::new().set_cache_size(cache_bytes).create_file(file)?;
+            let mut builder = redb::Builder::new();
+            builder.set_cache_size(cache_bytes);
+            let database = match file.into_host() {
+                Ok(file) => builder.create_file(file)?,
+                Err(file) => builder.create_with_backend(Plain(file))?,
+            };
             let state = State { database };
             let format = state.view()?.mark("format")?;
             Ok::<_, Error>((state, format))
@@ -73,6 +84,34 @@ impl State {
             Some(_) => {}
         }
         Ok(state)
+    }
+
+    /// Reads the whole file against its checksums. An error means that it is not what one commit left.
+    pub(super) fn check(&mut self) -> Result<()> {
+        // Twice: the first may mend what a crash leaves, the second must find nothing to mend.
+        let whole = catch_unwind(AssertUnwindSafe(|| {
+            Ok::<_, Error>(self.database.check_integrity()? || self.database.check_integrity()?)
+        }));
+        let damaged = || Error::unavailable("the store is damaged: `state.redb` does not fit its checksums");
+        match whole {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) | Err(_) => Err(damaged()),
+            Ok(Err(e)) => Err(damaged().because(e.detail())),
+        }
+    }
+
+    /// Loads chunks of rows in one commit that is not durable.
+    pub(super) fn load(&self, chunks: &[Vec<u8>]) -> Result<()> {
+        self.commit(Durability::None, |tx| {
+            for chunk in chunks {
+                let mut read = ReadRows::open(chunk)?;
+                let mut table = tx.open_table(definition(read.table))?;
+                while let Some((key, value)) = read.next()? {
+                    table.insert(&chunk[key], &chunk[value])?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// A view of the tables as they are now.
