@@ -59,7 +59,12 @@ impl Presence {
 
     /// Agents with an open session.
     pub fn present(&self) -> Vec<AgentId> {
-        self.agents.read().iter().filter(|(_, seen)| seen.session.is_some()).map(|(agent, _)| *agent).collect()
+        self.agents
+            .read()
+            .iter()
+            .filter(|(_, seen)| seen.session.is_some())
+            .map(|(agent, _)| *agent)
+            .collect()
     }
 
     /// What is known of one agent.

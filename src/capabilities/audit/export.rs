@@ -114,7 +114,11 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
         change.tell("audit.exported", "log", json!({ "from": from, "to": to, "csv": csv }));
         Ok(())
     })?;
-    let name = format!("audit-{}-{from}-{to}.{}", ctx.now.format("%Y%m%dT%H%M%SZ"), if csv { "csv" } else { "jsonl" });
+    let name = format!(
+        "audit-{}-{from}-{to}.{}",
+        ctx.now.format("%Y%m%dT%H%M%SZ"),
+        if csv { "csv" } else { "jsonl" }
+    );
     let kind = if csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
     let next = parts(ctx.site.store.clone(), header, start, last, csv);
     Ok(Download { name, kind, next })
@@ -171,7 +175,8 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, csv: bool) 
             }
         }
         if number < header.to && out.is_empty() {
-            return Err(Error::unavailable(format!("the audit log ends at entry {number}")).hint("run `audit.verify`"));
+            return Err(Error::unavailable(format!("the audit log ends at entry {number}"))
+                .hint("run `audit.verify`"));
         }
         hasher.update(&out);
         if number == header.to {
@@ -226,7 +231,15 @@ mod tests {
     #[test]
     fn a_spreadsheet_sees_text_and_no_formula() {
         let mut out = Vec::new();
-        csv_row(&mut out, &Entry { name: "=cmd|x".into(), detail: "{}".into(), subject: "a \"b\";\nc".into(), ..Entry::sample() });
+        csv_row(
+            &mut out,
+            &Entry {
+                name: "=cmd|x".into(),
+                detail: "{}".into(),
+                subject: "a \"b\";\nc".into(),
+                ..Entry::sample()
+            },
+        );
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains(",\"'=cmd|x\",") && text.contains(",\"a \"\"b\"\";\nc\","), "{text}");
         assert_eq!(text.trim_end().matches("\",\"").count(), COLUMNS.matches(',').count());

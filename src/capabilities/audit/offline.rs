@@ -102,7 +102,8 @@ fn begins<R>(lines: &Lines<R>, header: &Header, key: Option<&str>) -> Result<()>
     }
     match key {
         Some(key) if !key.trim().eq_ignore_ascii_case(&header.key) => {
-            Err(lines.wrong(&format!("the file names the public key {}, not the one that was given", header.key)))
+            Err(lines
+                .wrong(&format!("the file names the public key {}, not the one that was given", header.key)))
         }
         _ => Ok(()),
     }
@@ -150,6 +151,8 @@ impl<R: BufRead> Lines<R> {
         if self.line.last() != Some(&b'\n') {
             return Err(self.wrong("it has no end: the file is not whole"));
         }
-        serde_json::from_slice(&self.line).map(Some).map_err(|error| self.wrong(&format!("it cannot be read: {error}")))
+        serde_json::from_slice(&self.line)
+            .map(Some)
+            .map_err(|error| self.wrong(&format!("it cannot be read: {error}")))
     }
 }

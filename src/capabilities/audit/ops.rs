@@ -17,7 +17,12 @@ use crate::wire::Checkpoint;
 pub(super) fn register(ops: &mut Ops) {
     ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
-    ops.get("audit.status", "/audit/status", "Shows how far the audit log is, and who vouches for it.", status);
+    ops.get(
+        "audit.status",
+        "/audit/status",
+        "Shows how far the audit log is, and who vouches for it.",
+        status,
+    );
     ops.get("audit.checkpoints", "/audit/checkpoints", "Lists checkpoints, newest first.", checkpoints);
     ops.get(
         "audit.contradictions",
@@ -32,12 +37,7 @@ pub(super) fn register(ops: &mut Ops) {
         "Reads the whole audit log again and says the first entry that does not fit.",
         verify,
     );
-    ops.post(
-        "audit.checkpoint",
-        "/audit/checkpoints",
-        "Signs how far the audit log is.",
-        checkpoint,
-    );
+    ops.post("audit.checkpoint", "/audit/checkpoints", "Signs how far the audit log is.", checkpoint);
     ops.post(
         "audit.settle",
         "/audit/contradictions/settle",

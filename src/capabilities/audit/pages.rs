@@ -57,7 +57,11 @@ impl Proof {
             None => ("", "not read again yet", String::new()),
             Some(found) => match &found.wrong {
                 Some(wrong) => ("crit", "not whole", wrong.to_string()),
-                None => ("ok", "whole", format!("{} entries and {} checkpoints fit", found.entries, found.checkpoints)),
+                None => (
+                    "ok",
+                    "whole",
+                    format!("{} entries and {} checkpoints fit", found.entries, found.checkpoints),
+                ),
             },
         };
         let mut proof = Proof {
@@ -77,8 +81,7 @@ impl Proof {
                 count => format!("{count} agents"),
             };
             let at = signed.at.format("%Y-%m-%d %H:%M UTC");
-            proof.line =
-                format!("{} · {at} · {} · {}", signed.site, proof.signed, status.fingerprint);
+            proof.line = format!("{} · {at} · {} · {}", signed.site, proof.signed, status.fingerprint);
             proof.key = signed.key.clone();
         }
         proof
@@ -122,7 +125,13 @@ impl Answer {
             Some(hint) => format!("{}; {hint}", error.message()),
             None => error.message().to_owned(),
         };
-        let empty = |status, error| Answer { status, rows: Vec::new(), total: String::new(), next: String::new(), error };
+        let empty = |status, error| Answer {
+            status,
+            rows: Vec::new(),
+            total: String::new(),
+            next: String::new(),
+            error,
+        };
         match answer {
             Err(error) if error.kind() == Kind::Invalid => Ok(empty(422, say(&error))),
             Err(error) if error.kind() == Kind::Unavailable => Ok(empty(200, say(&error))),
@@ -134,7 +143,13 @@ impl Answer {
 fn listed(ctx: &Ctx<'_>, filter: &str, after: Option<String>) -> Result<Answer> {
     let Page { items, next } = ops::list(ctx, AuditAsked { filter: filter.to_owned(), after, limit: None })?;
     let rows = items.into_iter().map(|entry| Row { entry, snippet: Markup::default() }).collect();
-    Ok(Answer { status: 200, rows, total: String::new(), next: next.unwrap_or_default(), error: String::new() })
+    Ok(Answer {
+        status: 200,
+        rows,
+        total: String::new(),
+        next: next.unwrap_or_default(),
+        error: String::new(),
+    })
 }
 
 fn searched(ctx: &Ctx<'_>, words: &str, order: &str, after: Option<String>) -> Result<Answer> {
@@ -163,7 +178,8 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let status = ops::status(ctx, Nothing {})?;
     let mut contradictions = witness::contradictions(ctx, Nothing {})?.items;
     contradictions.retain(|row| !row.explained);
-    let named = |after: &str| query(&[("filter", filter), ("words", words), ("order", order), ("after", after)]);
+    let named =
+        |after: &str| query(&[("filter", filter), ("words", words), ("order", order), ("after", after)]);
     let page = AuditListPage {
         shell: Shell::new(ctx, request, "Audit trail", "/audit"),
         rows: answer.rows,
@@ -186,7 +202,10 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 fn verify_now(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
     let outcome = verify(ctx, Nothing {}).and_then(|found| match found.wrong {
         Some(wrong) => Err(Error::conflict(format!("the log is not whole: {wrong}"))),
-        None => Ok(format!("The log is whole: {} entries and {} checkpoints fit", found.entries, found.checkpoints)),
+        None => Ok(format!(
+            "The log is whole: {} entries and {} checkpoints fit",
+            found.entries, found.checkpoints
+        )),
     });
     told("/audit", outcome)
 }
@@ -197,14 +216,20 @@ fn sign_now(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
 }
 
 fn settle(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
-    told("/audit", witness::settle(ctx, Nothing {}).map(|()| "The log keeps that you have looked into it".to_owned()))
+    told(
+        "/audit",
+        witness::settle(ctx, Nothing {}).map(|()| "The log keeps that you have looked into it".to_owned()),
+    )
 }
 
 fn download(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let number = |name: &str| match request.field(name) {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            Error::invalid(format!("`{}` is no number of an entry", text.chars().take(40).collect::<String>()))
+            Error::invalid(format!(
+                "`{}` is no number of an entry",
+                text.chars().take(40).collect::<String>()
+            ))
         }),
     };
     let format = request.field("format").to_owned();
@@ -265,7 +290,14 @@ mod tests {
             let shell = || Shell { theme, ..proof::shell("Audit trail", "/audit") };
             let good = AuditListPage { proof: Proof::of(&status(None), now), ..page(shell()) };
             let html = proof::page(&format!("audit-{theme}"), &good);
-            for part in ["9F3A-1122", "187 agents", ">whole<", "Download", "/audit/verify", "entry 4711, generation 2"] {
+            for part in [
+                "9F3A-1122",
+                "187 agents",
+                ">whole<",
+                "Download",
+                "/audit/verify",
+                "entry 4711, generation 2",
+            ] {
                 assert!(html.contains(part), "{part}");
             }
             let wrong = Wrong { number: 12, what: "it is missing; the next one has number 13".into() };
@@ -285,7 +317,9 @@ mod tests {
                 ..page(shell())
             };
             let html = proof::page(&format!("audit-contradicted-{theme}"), &bad);
-            for part in ["role=\"alert\"", "entry 12: it is missing", "entry 99", "and 3 more", "/audit/settle"] {
+            for part in
+                ["role=\"alert\"", "entry 12: it is missing", "entry 99", "and 3 more", "/audit/settle"]
+            {
                 assert!(html.contains(part), "{part}");
             }
             let found = AuditListPage {

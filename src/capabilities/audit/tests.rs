@@ -100,7 +100,11 @@ fn logged(entries: usize) -> (Site, TempDir, u64) {
 
 fn owner(site: &Site) -> Ctx<'_> {
     let (user, session) = (crate::base::UserId::from_bits(1), crate::base::SessionId::from_bits(1));
-    Ctx::new(site, Actor::Person { user, session, name: "Inès".into(), role: Role::Owner }, Request::default())
+    Ctx::new(
+        site,
+        Actor::Person { user, session, name: "Inès".into(), role: Role::Owner },
+        Request::default(),
+    )
 }
 
 /// So many changes that tell an event each.
@@ -195,7 +199,9 @@ fn a_log_that_was_cut_off_is_found_out_by_an_agent() {
     follow_all(&site, site.store.last_change() - 6);
     told_by(&site, 3, &[&late]);
     let found = contradictions(&ctx, Nothing {}).unwrap().items;
-    assert!(found.iter().any(|row| row.agent == AgentId::from_bits(3) && row.reason.contains("never made it")));
+    assert!(
+        found.iter().any(|row| row.agent == AgentId::from_bits(3) && row.reason.contains("never made it"))
+    );
     settle(&ctx, Nothing {}).unwrap();
     told_by(&site, 3, &[&late]);
     assert_eq!(status(&ctx, Nothing {}).unwrap().contradictions, 0);
@@ -392,7 +398,10 @@ fn an_export_proves_itself_and_every_flipped_byte_shows() {
     let csv = exported(&ctx, ExportAsked { format: "csv".into(), ..ExportAsked::default() }).unwrap();
     assert!(String::from_utf8(csv).unwrap().lines().count() >= 8);
     for (from, to) in [(Some(0), None), (Some(99), None), (Some(3), Some(2))] {
-        assert_eq!(exported(&ctx, ExportAsked { from, to, ..ExportAsked::default() }).unwrap_err().kind(), Kind::Invalid);
+        assert_eq!(
+            exported(&ctx, ExportAsked { from, to, ..ExportAsked::default() }).unwrap_err().kind(),
+            Kind::Invalid
+        );
     }
 }
 

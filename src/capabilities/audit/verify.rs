@@ -176,7 +176,10 @@ fn follow(
                 break;
             }
             if (entry.change, entry.place) != (change, place) {
-                return Ok(Some(Wrong { number: entry.number, what: "it stands in another one's place".into() }));
+                return Ok(Some(Wrong {
+                    number: entry.number,
+                    what: "it stands in another one's place".into(),
+                }));
             }
             if let Err(wrong) = walk.entry(&entry) {
                 return Ok(Some(wrong));

@@ -192,9 +192,11 @@ pub fn search(ctx: &Ctx<'_>, asked: SearchAsked) -> Result<FoundPage> {
     let read = ctx.read()?;
     let mut items = Vec::with_capacity(hits.items.len());
     for hit in &hits.items {
-        let Some((change, place)) = hit.id.split_once('-').and_then(|(change, place)| {
-            Some((change.parse().ok()?, place.parse().ok()?))
-        }) else {
+        let Some((change, place)) = hit
+            .id
+            .split_once('-')
+            .and_then(|(change, place)| Some((change.parse().ok()?, place.parse().ok()?)))
+        else {
             continue;
         };
         // What the index knows and the table does not is on its way out of it.

@@ -53,9 +53,12 @@ mod tests {
     fn a_signature_holds_for_one_text_and_one_key() {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
-        let vault = Vault::open(&folder.path().join("v"), &Kek::File(folder.path().join("k")), &clock).unwrap();
-        let (one, two) =
-            (Signer::open(&vault, "one.key", &clock).unwrap(), Signer::open(&vault, "two.key", &clock).unwrap());
+        let vault =
+            Vault::open(&folder.path().join("v"), &Kek::File(folder.path().join("k")), &clock).unwrap();
+        let (one, two) = (
+            Signer::open(&vault, "one.key", &clock).unwrap(),
+            Signer::open(&vault, "two.key", &clock).unwrap(),
+        );
         let signature = one.sign(b"text");
         assert!(verify(&one.public(), b"text", &signature));
         assert!(!verify(&one.public(), b"texts", &signature) && !verify(&two.public(), b"text", &signature));

@@ -189,7 +189,9 @@ fn failed(error: tantivy::TantivyError) -> Error {
     use tantivy::TantivyError as E;
     let text = format!("the index: {error}");
     match error {
-        E::LockFailure(..) | E::IoError(_) | E::SystemError(_) | E::ErrorInThread(_) => Error::unavailable(text),
+        E::LockFailure(..) | E::IoError(_) | E::SystemError(_) | E::ErrorInThread(_) => {
+            Error::unavailable(text)
+        }
         _ => Error::invalid(text),
     }
 }

@@ -148,8 +148,9 @@ impl Looking {
 
     fn hit(&self, searcher: &Searcher, score: f32, address: DocAddress) -> Result<Hit> {
         let document: TantivyDocument = searcher.doc(address).map_err(failed)?;
-        let text =
-            |field: Field| document.get_first(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+        let text = |field: Field| {
+            document.get_first(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        };
         Ok(Hit { kind: text(self.fields.kind), id: text(self.fields.id), score })
     }
 

@@ -53,7 +53,8 @@ fn words_and_phrases_find_documents_of_their_tenant() {
     }
     // A title counts more than the body.
     assert_eq!(ids(&index, "retired", Order::Best), ["1", "2"]);
-    let mut asked = Asked { words: "press", tenant: Some(TWO), kinds: &["audit"], limit: 1, ..Asked::default() };
+    let mut asked =
+        Asked { words: "press", tenant: Some(TWO), kinds: &["audit"], limit: 1, ..Asked::default() };
     let hits = index.search(&asked).unwrap();
     assert_eq!((hits.total, hits.items[0].id.as_str(), hits.items[0].kind.as_str()), (1, "4", "audit"));
     asked.kinds = &["agents"];
@@ -94,7 +95,10 @@ fn the_cursor_is_of_the_same_instant_as_the_documents() {
     let clock = clock();
     let index = Index::new(folder.path(), &clock);
     assert!(!index.is_open());
-    assert_eq!((index.cursor("audit").unwrap().unwrap(), index.cursor("other").unwrap()), ("at 4".into(), None));
+    assert_eq!(
+        (index.cursor("audit").unwrap().unwrap(), index.cursor("other").unwrap()),
+        ("at 4".into(), None)
+    );
     assert_eq!(index.documents(), 4);
     // Once it has waited, it is committed with the next look.
     index.put("audit", &[document(ONE, 9, "lost", "lost")], "at 9").unwrap();
@@ -145,7 +149,10 @@ fn what_is_damaged_is_made_again() {
     let index = filled(&at);
     index.clear();
     assert!(!index.is_open() && !at.exists());
-    assert_eq!(index.search(&Asked { words: "x", ..Asked::default() }).err().unwrap().kind(), Kind::Unavailable);
+    assert_eq!(
+        index.search(&Asked { words: "x", ..Asked::default() }).err().unwrap().kind(),
+        Kind::Unavailable
+    );
     assert_eq!(index.cursor("audit").unwrap(), None);
 }
 
@@ -162,7 +169,8 @@ fn hostile_searches_are_bounded() {
     for words in ["", "   ", "\"\"", "*", "(((", "-", "\u{0}", "…"] {
         assert_eq!(search(words, 10, 0).err().unwrap().kind(), Kind::Invalid, "{words:?}");
     }
-    for words in ["press*", "title:press", "press OR", "[a TO b]", "press^99", "/re(gex)*/", "\"press\"~9 \\"] {
+    for words in ["press*", "title:press", "press OR", "[a TO b]", "press^99", "/re(gex)*/", "\"press\"~9 \\"]
+    {
         assert!(search(words, 10, 0).is_ok(), "{words}");
     }
 }
