@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::store::{CHECKPOINTS, ENTRIES, HEADS};
 use super::*;
-use crate::base::{AgentId, Kind, Timestamp};
+use crate::base::{AgentId, Kind, TenantId, Timestamp};
 use crate::capabilities::identity::{login_link, session_actor, tests as identity};
 use crate::engine::store::{Origin, Read, Tx};
 use crate::kit::{
@@ -315,9 +315,12 @@ fn checkpoints_come_by_themselves_and_not_for_their_own_sake() {
     assert_eq!(checkpoint(&Ctx::system(&nothing.0, "t"), Nothing {}).unwrap_err().kind(), Kind::Conflict);
 }
 
+/// Changes one entry, or what speaks of it.
+type Forgery = fn(&mut Tx, TenantId, &mut Entry) -> Result<()>;
+
 #[test]
 fn verifying_names_the_first_entry_that_does_not_fit() {
-    let forgeries: [(u64, fn(&mut Tx, crate::base::TenantId, &mut Entry) -> Result<()>); 4] = [
+    let forgeries: [(u64, Forgery); 4] = [
         (700, |tx, tenant, entry| {
             entry.subject = "agt_somebody_else".into();
             tx.put(&ENTRIES, &(tenant, entry.change, entry.place), entry)

@@ -168,8 +168,7 @@ fn follow(
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Wrong>> {
     let mut rows = store.read()?.prefix(&ENTRIES, &tenant, STEP)?;
-    loop {
-        let Some(after) = rows.last().map(|(key, _)| *key) else { break };
+    while let Some(after) = rows.last().map(|(key, _)| *key) {
         let full = rows.len() == STEP;
         for ((_, change, place), entry) in rows {
             if (change, place) > (head.change, head.place) {
