@@ -3,6 +3,7 @@
 mod carry;
 mod chunks;
 mod copies;
+mod cuts;
 mod model;
 
 use std::path::Path;
