@@ -13,6 +13,7 @@
 mod cursor;
 mod disk;
 mod folder;
+mod raw;
 mod record;
 mod room;
 mod segment;
@@ -28,8 +29,10 @@ use std::thread::JoinHandle;
 
 use crate::base::{Error, Result};
 
-pub use disk::{Disk, DiskFile, HostDisk};
+pub use disk::{Disk, DiskFile, FileIdentity, HostDisk};
 pub use folder::{FolderLock, create_folder, make_folder, sync_folder};
+pub use raw::{Raw, fingerprint};
+pub use record::Hash;
 pub use ticket::Ticket;
 
 use cursor::Cursor;
@@ -53,6 +56,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// The number of the very first record, when the folder holds no segment yet.
     pub first_number: u64,
+    /// The hash of the record before it, when the folder holds no segment yet: a journal can go on with another's chain.
+    pub first_previous: Hash,
     /// Where the files lie.
     pub disk: Arc<dyn Disk>,
 }
@@ -66,6 +71,7 @@ impl Options {
             queue_bytes_max: 64 * 1024 * 1024,
             reserve_bytes: 64 * 1024 * 1024,
             first_number: 1,
+            first_previous: Hash::default(),
             disk: Arc::new(HostDisk),
         }
     }
@@ -143,11 +149,9 @@ impl Journal {
         self.shared.state.lock().failed.clone()
     }
 
-    /// What `Ticket::fingerprint` was for the record `number`, which must be on the disk.
+    /// What `Ticket::fingerprint` was for the record `number`; see `hash`.
     pub fn fingerprint(&self, number: u64) -> Result<u64> {
-        let (mut cursor, _) = self.cursor(number)?.ok_or_else(|| no_longer_kept(number))?;
-        while cursor.next()?.0 < number {}
-        Ok(cursor.fingerprint())
+        self.hash(number).map(|hash| record::fingerprint(&hash))
     }
 
     /// At most `max` records that are on the disk, beginning with number `from`; fewer when they are large.
@@ -157,7 +161,8 @@ impl Journal {
         if max == 0 {
             return Ok(records);
         }
-        self.walk(from, &mut |number, payload| {
+        self.walk(from, &mut |cursor, number| {
+            let payload = cursor.payload();
             bytes += payload.len();
             records.push((number, payload.to_vec()));
             Ok(records.len() < max && bytes < READ_BYTES_MAX)
@@ -167,7 +172,7 @@ impl Journal {
 
     /// Hands every record that is on the disk to `each`, beginning with number `from`.
     pub fn replay(&self, from: u64, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        self.walk(from, &mut |number, payload| each(number, payload).map(|()| true))
+        self.walk(from, &mut |cursor, number| each(number, cursor.payload()).map(|()| true))
     }
 
     /// Unlinks the segments that hold only records before `number`. The last segment always stays.
@@ -209,14 +214,14 @@ impl Journal {
         Stats { bytes_kept: state.segments.iter().map(|segment| segment.bytes).sum(), ..state.stats }
     }
 
-    fn walk(&self, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> Result<bool>) -> Result<()> {
+    fn walk(&self, from: u64, each: &mut dyn FnMut(&Cursor, u64) -> Result<bool>) -> Result<()> {
         let mut next = from;
         while let Some((mut cursor, last)) = self.cursor(next)? {
             while next <= last {
-                let (number, payload) = cursor.next()?;
+                let (number, _) = cursor.next()?;
                 if number == next {
                     next += 1;
-                    if !each(number, payload)? {
+                    if !each(&cursor, number)? {
                         return Ok(());
                     }
                 }

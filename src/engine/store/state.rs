@@ -12,6 +12,7 @@ use redb::{
 };
 
 use super::backend::Plain;
+use super::chunk::ReadRows;
 use super::layer::{Bounds, Each, Layer, Source};
 use crate::base::{Error, Result};
 use crate::engine::journal::Disk;
@@ -83,6 +84,34 @@ impl State {
             Some(_) => {}
         }
         Ok(state)
+    }
+
+    /// Reads the whole file against its checksums. An error means that it is not what one commit left.
+    pub(super) fn check(&mut self) -> Result<()> {
+        // Twice: the first may mend what a crash leaves, the second must find nothing to mend.
+        let whole = catch_unwind(AssertUnwindSafe(|| {
+            Ok::<_, Error>(self.database.check_integrity()? || self.database.check_integrity()?)
+        }));
+        let damaged = || Error::unavailable("the store is damaged: `state.redb` does not fit its checksums");
+        match whole {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) | Err(_) => Err(damaged()),
+            Ok(Err(e)) => Err(damaged().because(e.detail())),
+        }
+    }
+
+    /// Loads chunks of rows in one commit that is not durable.
+    pub(super) fn load(&self, chunks: &[Vec<u8>]) -> Result<()> {
+        self.commit(Durability::None, |tx| {
+            for chunk in chunks {
+                let mut read = ReadRows::open(chunk)?;
+                let mut table = tx.open_table(definition(read.table))?;
+                while let Some((key, value)) = read.next()? {
+                    table.insert(&chunk[key], &chunk[value])?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// A view of the tables as they are now.

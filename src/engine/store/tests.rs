@@ -1,5 +1,6 @@
 //! What the store promises, tried.
 
+mod carry;
 mod model;
 
 use std::path::Path;
