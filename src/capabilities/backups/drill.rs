@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::model::{Drill, DrillRecord};
 use super::store::{self, DRILLS};
-use crate::base::{Page, Result, Timestamp, limits};
-use crate::engine::crypto::Signer;
+use crate::base::{Page, Result, limits};
+use crate::engine::crypto::{self, Signer};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing};
 
@@ -58,8 +58,8 @@ pub fn record_drill(ctx: &Ctx<'_>, drill: Drill) -> Result<DrillRecord> {
 pub fn is_authentic(ctx: &Ctx<'_>, record: &DrillRecord) -> Result<bool> {
     let signer = Signer::open(&ctx.site.vault, SIGNING_KEY, &ctx.site.clock)?;
     let text = DrillRecord::text(&record.drill, record.recorded)?;
-    let signature = bytes(&record.signature);
-    Ok(record.key == hex(&signer.public()) && crypto_verify(&signer.public(), text.as_bytes(), &signature))
+    let signature = unhex(&record.signature);
+    Ok(record.key == hex(&signer.public()) && crypto::verify(&signer.public(), text.as_bytes(), &signature))
 }
 
 /// Asks for a drill now.
@@ -80,4 +80,9 @@ pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<DrillRecord>> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map_while(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -57,11 +57,6 @@ impl Meter {
         pace
     }
 
-    /// Counts bytes of the phase that no pace counts.
-    pub(super) fn count(&self, bytes: u64) {
-        self.0.phase.lock().bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
     /// The counter of the phase, for who counts by itself.
     pub(super) fn counter(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.phase.lock().bytes)

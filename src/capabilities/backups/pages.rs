@@ -145,8 +145,7 @@ fn number<T: std::str::FromStr>(request: &PageRequest, name: &str, title: &str) 
     request.field(name).parse().map_err(|_| Error::invalid(format!("`{title}` is not a whole number")))
 }
 
-fn plan_of(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Plan> {
-    let before = ops::plan(ctx, Nothing {})?;
+fn plan_of(request: &PageRequest) -> Result<Plan> {
     let ticked = |name: &str| !request.field(name).is_empty();
     let times = request.field("full_at").split([',', ' ']).filter(|text| !text.is_empty());
     let lines = |name: &str| request.field(name).lines().map(str::trim).filter(|line| !line.is_empty());
@@ -168,12 +167,11 @@ fn plan_of(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Plan> {
         drill: ticked("drill"),
         drill_at: request.field("drill_at").parse()?,
         recipients: lines("recipients").map(str::to_owned).collect(),
-        ..before
     })
 }
 
 fn plan(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let changed = plan_of(ctx, request).and_then(|plan| ops::plan_change(ctx, plan));
+    let changed = plan_of(request).and_then(|plan| ops::plan_change(ctx, plan));
     told("/backups", changed.map(|_| "The plan is saved".into()))
 }
 
@@ -279,7 +277,6 @@ fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         tabs: kinds
             .iter()
             .map(|kind| KindTab {
-                word: kind.word,
                 title: kind.title,
                 href: format!("/backups/time?{}", query(&[("at", &at), ("word", kind.word)])),
                 current: kind.word == word,

@@ -200,14 +200,14 @@ fn keep(
     written: Written,
     options: &Options,
 ) -> Result<Backup> {
-    let outcome = (|| {
+    let named = || -> Result<(FileName, PathBuf)> {
         verify(ctx, part, &written, meter)?;
         let (name, path) = name(ctx, part, &written)?;
         fs::rename(part, &path)?;
         File::open(folder(ctx)).and_then(|folder| folder.sync_all())?;
         Ok((name, path))
-    })();
-    let (name, path) = outcome.inspect_err(|_| {
+    };
+    let (name, path) = named().inspect_err(|_| {
         let _ = fs::remove_file(part);
     })?;
     let now = ctx.site.clock.now();

@@ -96,7 +96,7 @@ impl Target {
 
     /// Whether anything can be removed or looked up there.
     pub(super) fn keeps(&self) -> bool {
-        !matches!(self.settings, target::Settings::Drop(_))
+        true
     }
 }
 

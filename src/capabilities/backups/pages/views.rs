@@ -248,8 +248,6 @@ pub(crate) struct KitPage {
 /// A tab of kinds of things.
 #[derive(Clone, Debug)]
 pub(crate) struct KindTab {
-    /// The word.
-    pub word: &'static str,
     /// What people call it.
     pub title: &'static str,
     /// Where it leads.
