@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::model::{Drill, DrillRecord};
 use super::store::{self, DRILLS};
-use crate::base::{Page, Result, limits};
-use crate::engine::crypto::{self, Signer};
+use crate::base::{Error, Page, Result, limits};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing};
 
@@ -28,15 +27,9 @@ pub(super) fn last(read: &impl Read, ctx: &Ctx<'_>) -> Result<Option<DrillRecord
 
 /// Signs what a drill found, keeps it and tells it.
 pub fn record_drill(ctx: &Ctx<'_>, drill: Drill) -> Result<DrillRecord> {
-    let signer = Signer::open(&ctx.site.vault, SIGNING_KEY, &ctx.site.clock)?;
     let recorded = ctx.site.clock.now();
-    let text = DrillRecord::text(&drill, recorded)?;
-    let record = DrillRecord {
-        key: hex(&signer.public()),
-        signature: hex(&signer.sign(text.as_bytes())),
-        drill,
-        recorded,
-    };
+    let (key, signature) = sign(ctx, &DrillRecord::text(&drill, recorded)?)?;
+    let record = DrillRecord { drill, recorded, key, signature };
     ctx.require("backups.record_drill")?.write(|change| {
         store::drilled(ctx, change, &record)?;
         store::remember(ctx, change, |state| state.drill_wanted = false)?;
@@ -56,10 +49,21 @@ pub fn record_drill(ctx: &Ctx<'_>, drill: Drill) -> Result<DrillRecord> {
 
 /// Whether the record is as this site signed it.
 pub fn is_authentic(ctx: &Ctx<'_>, record: &DrillRecord) -> Result<bool> {
-    let signer = Signer::open(&ctx.site.vault, SIGNING_KEY, &ctx.site.clock)?;
-    let text = DrillRecord::text(&record.drill, record.recorded)?;
-    let signature = unhex(&record.signature);
-    Ok(record.key == hex(&signer.public()) && crypto::verify(&signer.public(), text.as_bytes(), &signature))
+    let (key, signature) = sign(ctx, &DrillRecord::text(&record.drill, record.recorded)?)?;
+    Ok(record.key == key && record.signature == signature)
+}
+
+/// The name of the key and the signature.
+fn sign(ctx: &Ctx<'_>, text: &str) -> Result<(String, String)> {
+    let key = match ctx.site.vault.get(SIGNING_KEY)? {
+        Some(key) => key,
+        None => {
+            ctx.site.vault.put(SIGNING_KEY, &ctx.site.clock.random::<32>())?;
+            ctx.site.vault.get(SIGNING_KEY)?.ok_or_else(|| Error::internal("the vault lost a key"))?
+        }
+    };
+    let key: [u8; 32] = key.expose().as_slice().try_into()?;
+    Ok((hex(&blake3::hash(&key).as_bytes()[..8]), hex(blake3::keyed_hash(&key, text.as_bytes()).as_bytes())))
 }
 
 /// Asks for a drill now.
@@ -80,9 +84,4 @@ pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<DrillRecord>> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2);
-    pairs.map_while(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }

@@ -81,7 +81,10 @@ pub(super) fn secret(ctx: &Ctx<'_>, number: u32) -> Result<RecoveryKey> {
 pub(super) fn all(ctx: &Ctx<'_>) -> Result<Vec<RecoveryKey>> {
     let keys: Vec<RecoveryKey> = rows(ctx)?.iter().filter_map(|row| secret(ctx, row.number).ok()).collect();
     match keys.is_empty() {
-        true => Err(Error::unavailable("the vault has no recovery key").hint("make a new one on the page of backups")),
+        true => {
+            Err(Error::unavailable("the vault has no recovery key")
+                .hint("make a new one on the page of backups"))
+        }
         false => Ok(keys),
     }
 }

@@ -9,7 +9,7 @@ use crate::base::{Error, Result, Timestamp};
 /// How every backup's name ends.
 pub const ENDING: &str = ".muster";
 /// How the name of one that is not whole yet ends.
-pub const PART: &str = ".part";
+pub(super) const PART: &str = ".part";
 /// Bytes of the site's part of a name.
 const SITE_BYTES_MAX: usize = 40;
 /// Digits of a change's number, so that names sort.
@@ -110,15 +110,8 @@ fn read(text: &str) -> Option<FileName> {
     if d.len() != 16 || !at.is_ascii() || site.is_empty() || site != slug(site) {
         return None;
     }
-    let at = format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &at[0..4],
-        &at[4..6],
-        &at[6..8],
-        &at[9..11],
-        &at[11..13],
-        &at[13..15]
-    );
+    let at =
+        format!("{}-{}-{}T{}:{}:{}Z", &at[0..4], &at[4..6], &at[6..8], &at[9..11], &at[11..13], &at[13..15]);
     let name = FileName { site: site.to_owned(), at: at.parse().ok()?, holds };
     // One form only: what a name says and how it is written are the same thing.
     (name.to_string() == text).then_some(name)

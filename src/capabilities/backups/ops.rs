@@ -22,26 +22,101 @@ const RUNS_SHOWN: usize = 20;
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
     ops.get("backups.list", "/backups", "Lists backups, runs, and how well the site is saved.", list);
-    ops.post("backups.create", "/backups", "Asks for a full backup now; it is taken in the background.", create);
+    ops.post(
+        "backups.create",
+        "/backups",
+        "Asks for a full backup now; it is taken in the background.",
+        create,
+    );
     ops.post("backups.stop", "/backups/stop", "Stops the run under way; nothing of it stays.", stop);
-    ops.get("backups.plan", "/backups/plan", "Shows when backups are taken and how long they are kept.", plan);
-    ops.patch("backups.plan_change", "/backups/plan", "Changes when backups are taken and how long they are kept.", plan_change);
-    ops.get("backups.targets", "/backups/targets", "Lists the places that backups are copied to.", targets::list);
-    ops.post("backups.target_add", "/backups/targets", "Adds a place that backups are copied to.", targets::add);
-    ops.patch("backups.target_change", "/backups/targets/{id}", "Changes a place that backups are copied to.", targets::change);
-    ops.delete("backups.target_remove", "/backups/targets/{id}", "Removes a place; the copies there stay.", targets::remove);
-    ops.post("backups.target_test", "/backups/targets/{id}/test", "Writes, reads back and removes a small file there.", targets::test);
+    ops.get(
+        "backups.plan",
+        "/backups/plan",
+        "Shows when backups are taken and how long they are kept.",
+        plan,
+    );
+    ops.patch(
+        "backups.plan_change",
+        "/backups/plan",
+        "Changes when backups are taken and how long they are kept.",
+        plan_change,
+    );
+    ops.get(
+        "backups.targets",
+        "/backups/targets",
+        "Lists the places that backups are copied to.",
+        targets::list,
+    );
+    ops.post(
+        "backups.target_add",
+        "/backups/targets",
+        "Adds a place that backups are copied to.",
+        targets::add,
+    );
+    ops.patch(
+        "backups.target_change",
+        "/backups/targets/{id}",
+        "Changes a place that backups are copied to.",
+        targets::change,
+    );
+    ops.delete(
+        "backups.target_remove",
+        "/backups/targets/{id}",
+        "Removes a place; the copies there stay.",
+        targets::remove,
+    );
+    ops.post(
+        "backups.target_test",
+        "/backups/targets/{id}/test",
+        "Writes, reads back and removes a small file there.",
+        targets::test,
+    );
     ops.get("backups.keys", "/backups/keys", "Lists the recovery keys by their public halves.", key_list);
-    ops.post("backups.rotate_key", "/backups/keys", "Makes a new recovery key; old ones still open old backups.", rotate_key);
-    ops.post("backups.kit", "/backups/kit", "Shows the recovery key, once more; the audit log tells who looked.", kit);
-    ops.post("backups.check_key", "/backups/check_key", "Says whether a typed key, or two of its shares, opens the newest backup.", check_key);
-    ops.get("backups.preview", "/backups/preview", "Tells what a restore to an instant would undo.", past::preview);
+    ops.post(
+        "backups.rotate_key",
+        "/backups/keys",
+        "Makes a new recovery key; old ones still open old backups.",
+        rotate_key,
+    );
+    ops.post(
+        "backups.kit",
+        "/backups/kit",
+        "Shows the recovery key, once more; the audit log tells who looked.",
+        kit,
+    );
+    ops.post(
+        "backups.check_key",
+        "/backups/check_key",
+        "Says whether a typed key, or two of its shares, opens the newest backup.",
+        check_key,
+    );
+    ops.get(
+        "backups.preview",
+        "/backups/preview",
+        "Tells what a restore to an instant would undo.",
+        past::preview,
+    );
     ops.get("backups.kinds", "/backups/kinds", "Lists what can be brought back one by one.", past::kinds);
-    ops.get("backups.then", "/backups/then", "Tells how things of one kind were then and are now.", past::then);
-    ops.post("backups.bring_back", "/backups/bring_back", "Brings one thing back as it was.", past::bring_back);
+    ops.get(
+        "backups.then",
+        "/backups/then",
+        "Tells how things of one kind were then and are now.",
+        past::then,
+    );
+    ops.post(
+        "backups.bring_back",
+        "/backups/bring_back",
+        "Brings one thing back as it was.",
+        past::bring_back,
+    );
     ops.get("backups.drills", "/backups/drills", "Lists restore drills, the newest first.", drill::list);
     ops.post("backups.drill", "/backups/drills", "Asks for a restore drill now.", drill::ask);
-    ops.get("backups.restores", "/backups/restores", "Lists the restores that this site is the outcome of.", restores);
+    ops.get(
+        "backups.restores",
+        "/backups/restores",
+        "Lists the restores that this site is the outcome of.",
+        restores,
+    );
 }
 
 /// How well the site is saved.
@@ -221,10 +296,15 @@ pub fn kit(ctx: &Ctx<'_>, input: AskKit) -> Result<Kit> {
     // What the log tells is told before anything is shown.
     let row = permit.write(|change| {
         let place = (ctx.tenant, number);
-        let mut row = change.tx.get(&KEYS, &place)?.ok_or_else(|| Error::not_found("recovery key", number))?;
+        let mut row =
+            change.tx.get(&KEYS, &place)?.ok_or_else(|| Error::not_found("recovery key", number))?;
         row.shown = Some(ctx.now);
         change.tx.put(&KEYS, &place, &row)?;
-        change.tell("backups.kit_shown", number, json!({ "recipient": row.recipient, "shares": input.shares }));
+        change.tell(
+            "backups.kit_shown",
+            number,
+            json!({ "recipient": row.recipient, "shares": input.shares }),
+        );
         Ok(row)
     })?;
     let secrets = match input.shares {
@@ -267,7 +347,9 @@ pub fn check_key(ctx: &Ctx<'_>, input: TypedKey) -> Result<KeyChecked> {
         Some(backup) => {
             let file = std::fs::File::open(folder(ctx).join(&backup.name))?;
             match Reader::open(file, &backup.name, &[key]) {
-                Ok(_) => (true, format!("it opens the newest backup, `{}`", backup.name.trim_end_matches(ENDING))),
+                Ok(_) => {
+                    (true, format!("it opens the newest backup, `{}`", backup.name.trim_end_matches(ENDING)))
+                }
                 Err(error) if error.kind() != Kind::Internal => (false, error.message().to_owned()),
                 Err(error) => return Err(error),
             }

@@ -18,8 +18,8 @@ mod tests;
 mod views;
 
 use views::{
-    BackupListPage, BackupRow, DifferenceRow, DrillView, KeyView, KindTab, KitCard, KitPage, PlanForm, RowsPart,
-    RunRow, StatePart, StateView, TargetRow, TimePage, UndoneRow,
+    BackupListPage, BackupRow, DifferenceRow, DrillView, KeyView, KindTab, KitCard, KitPage, PlanForm,
+    RowsPart, RunRow, StatePart, StateView, TargetRow, TimePage, UndoneRow,
 };
 
 /// Backups that the list shows.
@@ -129,7 +129,10 @@ fn ask_drill(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
 
 fn rotate(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
     let made = ops::rotate_key(ctx, Nothing {});
-    told("/backups/kit", made.map(|row| format!("Recovery key {} is in force; print its kit now", row.number)))
+    told(
+        "/backups/kit",
+        made.map(|row| format!("Recovery key {} is in force; print its kit now", row.number)),
+    )
 }
 
 fn check_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -154,7 +157,9 @@ fn plan_of(request: &PageRequest) -> Result<Plan> {
         full_at: times.map(str::parse::<TimeOfDay>).collect::<Result<_>>()?,
         full_every_days: number(request, "full_every_days", "Every so many days")?,
         changes_every: request.field("changes_every").parse::<Span>()?,
-        changes_bytes_max: number::<u32>(request, "changes_mib", "MiB of changes").map(u64::from)? * 1024 * 1024,
+        changes_bytes_max: number::<u32>(request, "changes_mib", "MiB of changes").map(u64::from)?
+            * 1024
+            * 1024,
         telemetry: ticked("telemetry"),
         retention: Retention {
             window_days: number(request, "window_days", "Days of any second")?,
@@ -186,7 +191,10 @@ fn add_target(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         };
         targets::add(ctx, input)
     })();
-    told("/backups", added.map(|target| format!("`{}` is added; what is missing there is copied now", target.name)))
+    told(
+        "/backups",
+        added.map(|target| format!("`{}` is added; what is missing there is copied now", target.name)),
+    )
 }
 
 fn id(request: &PageRequest) -> String {
@@ -208,7 +216,10 @@ fn switch_target(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         secret: None,
     };
     let word = if on { "used" } else { "left alone" };
-    told("/backups", targets::change(ctx, input).map(|target| format!("`{}` is {word} from now on", target.name)))
+    told(
+        "/backups",
+        targets::change(ctx, input).map(|target| format!("`{}` is {word} from now on", target.name)),
+    )
 }
 
 fn remove_target(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -216,7 +227,13 @@ fn remove_target(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     told("/backups", removed.map(|()| "The target is removed; the copies there stay".into()))
 }
 
-fn kit_page(ctx: &Ctx<'_>, request: &PageRequest, cards: Vec<KitCard>, shares: bool, of: u32) -> Result<Reply> {
+fn kit_page(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    cards: Vec<KitCard>,
+    shares: bool,
+    of: u32,
+) -> Result<Reply> {
     ctx.require("backups.kit")?;
     let keys = key_views(ctx)?;
     html(&KitPage {
@@ -247,7 +264,10 @@ fn show_kit(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 /// Whether the person can mend it on this page.
 fn mendable(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::NotFound | Kind::Unavailable | Kind::Forbidden)
+    matches!(
+        error.kind(),
+        Kind::Invalid | Kind::Conflict | Kind::NotFound | Kind::Unavailable | Kind::Forbidden
+    )
 }
 
 fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -265,9 +285,7 @@ fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         shell: Shell::new(ctx, request, "Any second back", "/backups"),
         from: window.map(|(from, _)| field(from)).unwrap_or_default(),
         to: window.map(|(_, to)| field(to)).unwrap_or_default(),
-        window: window
-            .map(|(from, _)| from.format("%d %b %Y %H:%M:%S UTC"))
-            .unwrap_or_default(),
+        window: window.map(|(from, _)| from.format("%d %b %Y %H:%M:%S UTC")).unwrap_or_default(),
         error: String::new(),
         chosen: false,
         summary: String::new(),
@@ -318,15 +336,15 @@ fn look(ctx: &Ctx<'_>, page: &mut TimePage, word: &str, filter: &str) -> Result<
         _ => actor.to_owned(),
     };
     page.by = preview.by.iter().map(|(actor, count)| (name(actor), *count)).collect();
-    let row = |undone: &crate::kit::Undone| UndoneRow { actor: name(&undone.actor), ..UndoneRow::new(undone) };
+    let row =
+        |undone: &crate::kit::Undone| UndoneRow { actor: name(&undone.actor), ..UndoneRow::new(undone) };
     page.undone = preview.events.iter().map(row).collect();
     page.more = preview.events_count.saturating_sub(page.undone.len() as u64);
     drop(read);
     if word.is_empty() || !page.may_change {
         return Ok(());
     }
-    let asked =
-        Then { at: page.at.clone(), change: None, word: word.to_owned(), filter: filter.to_owned() };
+    let asked = Then { at: page.at.clone(), change: None, word: word.to_owned(), filter: filter.to_owned() };
     let differences = past::then(ctx, asked)?.items;
     page.differences = differences
         .into_iter()

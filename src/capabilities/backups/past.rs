@@ -27,7 +27,7 @@ const KEPT: Duration = Duration::from_secs(10 * 60);
 /// Memory that its store may use.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Events that a preview shows; it counts the others.
-pub const SHOWN_MAX: usize = 500;
+pub(super) const SHOWN_MAX: usize = 500;
 /// Changes that a preview reads at once.
 const STEP: usize = 500;
 /// Changes that a preview reads from the journal; beyond them the backups are asked.
@@ -126,7 +126,7 @@ pub(super) fn tidy(ctx: &Ctx<'_>) -> Result<()> {
 /// When: an instant or the number of a change.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct When {
+pub(super) struct When {
     /// An instant in UTC: `2026-11-20 14:02`, or RFC 3339.
     pub at: String,
     /// The number of the last change that is kept.
@@ -135,7 +135,7 @@ pub struct When {
 
 impl When {
     /// As the restore understands it.
-    pub fn until(&self) -> Result<Until> {
+    pub(super) fn until(&self) -> Result<Until> {
         match (self.at.trim(), self.change) {
             ("", None) => Err(Error::invalid("no instant is named").hint("give `at` or `change`")),
             ("", Some(change)) => Ok(Until::Change(change)),
@@ -147,7 +147,7 @@ impl When {
 
 /// What a restore to an instant would undo.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Preview {
+pub(super) struct Preview {
     /// The last change that would be kept.
     pub change: u64,
     /// The instant of that change; absent when only the journal was asked and no longer has it.
@@ -240,7 +240,7 @@ fn last_before(store: &Store, first: u64, last: u64, at: Timestamp) -> Result<u6
 
 /// A kind of thing that can be brought back.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Kindred {
+pub(super) struct Kindred {
     /// The word: `agents`.
     pub word: &'static str,
     /// What people call it.
@@ -265,7 +265,7 @@ fn returnable(ctx: &Ctx<'_>, word: &str) -> Result<&'static Returnable> {
 /// What is asked of the past.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Then {
+pub(super) struct Then {
     /// An instant in UTC.
     pub at: String,
     /// Or the number of a change.
@@ -278,7 +278,7 @@ pub struct Then {
 
 /// How things were then and are now.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Differences {
+pub(super) struct Differences {
     /// The last change of then.
     pub change: u64,
     /// The instant of that change.
@@ -303,7 +303,7 @@ pub(super) fn then(ctx: &Ctx<'_>, asked: Then) -> Result<Differences> {
 
 /// What is brought back.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub struct BringBack {
+pub(super) struct BringBack {
     /// As it was at this instant, in UTC.
     #[serde(default)]
     pub at: String,

@@ -9,17 +9,17 @@ use super::retention::Retention;
 use crate::base::{Error, Result, Span, Timestamp};
 
 /// Times of day in one plan.
-pub const TIMES_MAX: usize = 24;
+pub(super) const TIMES_MAX: usize = 24;
 /// Days between full backups.
-pub const DAYS_MAX: u32 = 31;
+pub(super) const DAYS_MAX: u32 = 31;
 /// Recipients that a person adds to the site's own key.
-pub const RECIPIENTS_MAX: usize = 8;
+pub(super) const RECIPIENTS_MAX: usize = 8;
 /// The shortest time between two backups of changes.
-pub const CHANGES_EVERY_MIN: Span = Span::from_minutes(1);
+pub(super) const CHANGES_EVERY_MIN: Span = Span::from_minutes(1);
 /// The longest.
-pub const CHANGES_EVERY_MAX: Span = Span::from_hours(24);
+pub(super) const CHANGES_EVERY_MAX: Span = Span::from_hours(24);
 /// After a failure, so long until the next try.
-pub const RETRY: Span = Span::from_minutes(15);
+pub(super) const RETRY: Span = Span::from_minutes(15);
 
 /// A minute of the day, UTC: `02:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -126,7 +126,7 @@ pub fn choose(repository: &Repository, until: &Until) -> Result<Chosen> {
         (Until::Change(number), Some(name)) => name.holds.last() <= *number,
     };
     let fulls = || repository.files.iter().filter(|found| found.is_full());
-    let Some(full) = fulls().filter(fits).next_back() else {
+    let Some(full) = fulls().rfind(fits) else {
         let place = repository.path.display();
         return Err(match (fulls().next(), until) {
             (None, _) => Error::not_found("full backup in", place)

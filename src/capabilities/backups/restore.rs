@@ -21,7 +21,7 @@ use crate::kit::{Restored, Undone};
 /// Name of the file that tells the next start of the restore.
 pub const RESTORED: &str = "restored.json";
 /// Events of changes that were given up which are told to the capabilities.
-pub const UNDONE_MAX: usize = 100_000;
+pub(super) const UNDONE_MAX: usize = 100_000;
 /// Bytes of one key.
 const KEY_BYTES_MAX: u64 = 1024 * 1024;
 /// Keys of one site.
@@ -157,14 +157,16 @@ fn fill(
     let mut files = vec![full.file.clone()];
     let (manifest, end) = filling.read(&full, None)?;
     for found in &changes {
-        if filling.read(found, Some((&manifest, &end.store))).map_err(|e| short(e, found))?.0.kind != "other" {
+        if filling.read(found, Some((&manifest, &end.store))).map_err(|e| short(e, found))?.0.kind != "other"
+        {
             files.push(found.file.clone());
         }
     }
     let keys = std::mem::take(&mut filling.keys);
     if whole {
         let kek = (restoring.kek)(folder);
-        Vault::import(&folder.join("keys"), &kek, restoring.clock, keys.into_iter().collect())?;
+        let vault = Vault::open(&folder.join("keys"), &kek, restoring.clock)?;
+        keys.iter().try_for_each(|(name, secret)| vault.put(name, secret.expose()))?;
     }
     let telemetry_files = filling.telemetry.len();
     for file in filling.telemetry.values() {
@@ -227,8 +229,11 @@ impl Filling<'_> {
         }
         let wanted = if after.is_none() { "full" } else { "changes" };
         if manifest.kind != wanted {
-            return Err(Error::invalid(format!("`{}` is a backup of {}, not {wanted}", found.file, manifest.kind))
-                .hint("a restore begins with a full backup and goes on with changes"));
+            return Err(Error::invalid(format!(
+                "`{}` is a backup of {}, not {wanted}",
+                found.file, manifest.kind
+            ))
+            .hint("a restore begins with a full backup and goes on with changes"));
         }
         if let Some((full, exported)) = after
             && full.generation != manifest.generation
@@ -247,7 +252,8 @@ impl Filling<'_> {
 
     fn entry(&mut self, name: &str, bytes: u64, content: &mut dyn Read) -> Result<()> {
         self.restoring.progress.going()?;
-        let too_long = || Error::invalid(format!("the entry `{name}` has {bytes} bytes, more than there can be"));
+        let too_long =
+            || Error::invalid(format!("the entry `{name}` has {bytes} bytes, more than there can be"));
         let whole = |most: u64, content: &mut dyn Read| {
             if bytes > most {
                 return Err(too_long());
@@ -310,8 +316,10 @@ impl Filling<'_> {
             }
         };
         if file.metadata()?.len() < offset {
-            return Err(Error::invalid(format!("a part of `{engine}/{day}` before byte {offset} is missing"))
-                .hint("fetch the missing file of changes, or restore without metrics and logs"));
+            return Err(Error::invalid(format!(
+                "a part of `{engine}/{day}` before byte {offset} is missing"
+            ))
+            .hint("fetch the missing file of changes, or restore without metrics and logs"));
         }
         file.seek(SeekFrom::Start(offset))?;
         let copied = std::io::copy(content, file)?;
@@ -356,9 +364,9 @@ fn sync_all(folder: &Path) -> Result<()> {
 
 fn sync_folder(folder: &Path) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(|e| {
-        Error::unavailable(format!("`{}` cannot be synced", folder.display())).because(e)
-    })
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(|e| Error::unavailable(format!("`{}` cannot be synced", folder.display())).because(e))
 }
 
 /// The instant as people write it: RFC 3339, or `2026-11-20 14:02`, or `2026-11-20 14:02:05`, in UTC.

@@ -72,7 +72,7 @@ pub struct Kept {
 }
 
 /// The names of those that may go, oldest first.
-pub fn prune(list: &[Kept], now: Timestamp, retention: &Retention) -> Vec<String> {
+pub(super) fn prune(list: &[Kept], now: Timestamp, retention: &Retention) -> Vec<String> {
     let mut fulls: Vec<&Kept> = list.iter().filter(|k| k.good && k.holds.is_full()).collect();
     fulls.sort_by_key(|k| (k.at, &k.name));
     let Some(newest) = fulls.last() else { return Vec::new() };
@@ -113,10 +113,8 @@ pub fn prune(list: &[Kept], now: Timestamp, retention: &Retention) -> Vec<String
         needed.extend(changes);
         kept.extend(needed.iter().map(|k| k.name.as_str()));
     }
-    let mut gone: Vec<&Kept> = list
-        .iter()
-        .filter(|k| !kept.contains(k.name.as_str()) && (k.good || k.at < newest.at))
-        .collect();
+    let mut gone: Vec<&Kept> =
+        list.iter().filter(|k| !kept.contains(k.name.as_str()) && (k.good || k.at < newest.at)).collect();
     gone.sort_by_key(|k| (k.at, &k.name));
     gone.into_iter().map(|k| k.name.clone()).collect()
 }

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::keys;
 use super::memory::{self, Meter};
 use super::model::{Backup, Outcome, Run, State};
 use super::names::{FileName, Holds, PART, slug};
 use super::store::{self, BACKUPS};
 use super::write::{End, Manifest, Options, Written, expected, write_changes, write_full};
-use super::keys;
 use crate::base::{Error, Kind, Result, Span};
 use crate::engine::archive::{Paced, Reader};
 use crate::engine::crypto::private_folder;
@@ -56,9 +56,8 @@ pub fn changes(ctx: &Ctx<'_>) -> Result<Option<Backup>> {
     let options = Options { telemetry, ..options };
     run(ctx, false, &|ctx, meter| {
         let before = telemetry.then_some(&state.telemetry);
-        let (path, written) = into_part(ctx, 0, |out| {
-            write_changes(ctx, out, state.chained, before, &options, meter)
-        })?;
+        let (path, written) =
+            into_part(ctx, 0, |out| write_changes(ctx, out, state.chained, before, &options, meter))?;
         keep(ctx, meter, &path, written, &options)
     })
     .map(Some)
@@ -177,7 +176,8 @@ fn sweep(folder: &Path) -> Result<()> {
 
 /// Refuses before anything is written when the file would not fit.
 fn has_room(folder: &Path, bytes: u64) -> Result<()> {
-    let disk = rustix::fs::statvfs(folder).map_err(|e| Error::unavailable("the disk cannot be asked").because(e))?;
+    let disk =
+        rustix::fs::statvfs(folder).map_err(|e| Error::unavailable("the disk cannot be asked").because(e))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free >= bytes.saturating_add(ROOM_LEFT_BYTES) {
         return Ok(());
@@ -193,13 +193,7 @@ fn has_room(folder: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Reads the file back, gives it its name, and writes it down.
-fn keep(
-    ctx: &Ctx<'_>,
-    meter: &Meter,
-    part: &Path,
-    written: Written,
-    options: &Options,
-) -> Result<Backup> {
+fn keep(ctx: &Ctx<'_>, meter: &Meter, part: &Path, written: Written, options: &Options) -> Result<Backup> {
     let named = || -> Result<(FileName, PathBuf)> {
         verify(ctx, part, &written, meter)?;
         let (name, path) = name(ctx, part, &written)?;

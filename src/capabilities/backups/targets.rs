@@ -20,7 +20,7 @@ const SECRET_BYTES_MAX: usize = 16 * 1024;
 
 /// A place that backups are copied to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Target {
+pub(super) struct Target {
     /// Its identifier.
     pub id: String,
     /// What people call it.
@@ -43,7 +43,7 @@ pub struct Target {
 /// How a target fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
-pub struct Fares {
+pub(super) struct Fares {
     /// When the last copy arrived.
     pub copied: Option<Timestamp>,
     /// Since when it fails; absent when it does not.
@@ -108,7 +108,7 @@ pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<Target>> {
 
 /// A new target.
 #[derive(Deserialize, schemars::JsonSchema)]
-pub struct AddTarget {
+pub(super) struct AddTarget {
     /// What people call it.
     pub name: Name,
     /// Where it is.
@@ -144,7 +144,11 @@ pub(super) fn add(ctx: &Ctx<'_>, input: AddTarget) -> Result<Target> {
             return Err(Error::too_many(format!("{TARGETS_MAX} targets")).hint("remove one first"));
         }
         change.tx.put(&TARGETS, &(ctx.tenant, target.id.clone()), &target)?;
-        change.tell("backups.target_added", &target.id, json!({ "name": target.name, "settings": target.settings }));
+        change.tell(
+            "backups.target_added",
+            &target.id,
+            json!({ "name": target.name, "settings": target.settings }),
+        );
         Ok(())
     });
     if written.is_err() {
@@ -158,14 +162,16 @@ pub(super) fn add(ctx: &Ctx<'_>, input: AddTarget) -> Result<Target> {
 fn keep_secret(ctx: &Ctx<'_>, id: &str, secret: Option<Secret<String>>) -> Result<()> {
     let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) else { return Ok(()) };
     if secret.expose().len() > SECRET_BYTES_MAX {
-        return Err(Error::invalid("the secret is too long").hint(format!("at most {SECRET_BYTES_MAX} bytes")));
+        return Err(
+            Error::invalid("the secret is too long").hint(format!("at most {SECRET_BYTES_MAX} bytes"))
+        );
     }
     ctx.site.vault.put(&vault_name(id), secret.expose().as_bytes())
 }
 
 /// What is changed of a target.
 #[derive(Deserialize, schemars::JsonSchema)]
-pub struct ChangeTarget {
+pub(super) struct ChangeTarget {
     /// Which one.
     pub id: String,
     /// What people call it.
@@ -212,7 +218,7 @@ pub(super) fn change(ctx: &Ctx<'_>, input: ChangeTarget) -> Result<Target> {
 
 /// Which target.
 #[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
-pub struct TargetById {
+pub(super) struct TargetById {
     /// Its identifier.
     pub id: String,
 }
@@ -241,7 +247,7 @@ pub(super) fn remove(ctx: &Ctx<'_>, input: TargetById) -> Result<()> {
 
 /// What a test found.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
-pub struct Tested {
+pub(super) struct Tested {
     /// In words.
     pub found: String,
     /// Bytes that are free, where the target tells.

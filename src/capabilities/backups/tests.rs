@@ -60,8 +60,8 @@ fn restore(site: &Site, to: &Path, until: Until, keys: &[RecoveryKey]) -> Result
 
 fn notes(folder: &Path, clock: &Clock) -> Vec<(u64, String)> {
     let store = Store::open(&folder.join("store"), StoreOptions::new(clock.clone())).unwrap();
-    let rows = store.read().unwrap().prefix(&NOTES, &(), 100).unwrap();
-    rows
+
+    store.read().unwrap().prefix(&NOTES, &(), 100).unwrap()
 }
 
 fn texts(rows: &[(u64, String)]) -> Vec<&str> {
@@ -106,8 +106,7 @@ fn a_backup_comes_back_whole_and_to_any_second() {
     assert_eq!(texts(&notes(&at("then"), &site.clock)), ["one", "two", "three"]);
     let told: Vec<&str> = report.restored.undone.iter().map(|u| u.event.as_str()).collect();
     assert!(told.contains(&"notes.written"), "{told:?}");
-    let kept: crate::kit::Restored =
-        serde_json::from_slice(&fs::read(at("then").join(RESTORED)).unwrap()).unwrap();
+    let kept: Restored = serde_json::from_slice(&fs::read(at("then").join(RESTORED)).unwrap()).unwrap();
     assert_eq!(kept, report.restored);
 
     let report = restore(&site, &at("full"), Until::Change(full.last), &keys).unwrap();
@@ -215,7 +214,10 @@ fn the_recovery_key_is_shown_checked_and_rotated() {
     assert!(check(&shares[1]).unwrap_err().message().contains("one share"));
     let strange = RecoveryKey::generate(&Clock::system()).unwrap();
     let checked = check(strange.text().expose()).unwrap();
-    assert!(!checked.opens && checked.number.is_none() && checked.text.contains("does not open"), "{checked:?}");
+    assert!(
+        !checked.opens && checked.number.is_none() && checked.text.contains("does not open"),
+        "{checked:?}"
+    );
     let events = site.store.changes(0, 1_000).unwrap();
     let shown = events.iter().flat_map(|c| &c.events).filter(|e| e.name == "backups.kit_shown").count();
     assert_eq!(shown, 2);
@@ -289,10 +291,7 @@ fn a_restored_site_begins_a_generation_with_a_full_backup() {
         source: full.name,
         undone: Vec::new(),
     };
-    ctx.require("backups.mend")
-        .unwrap()
-        .write(|change| Backups.restored(&ctx, change, &restored))
-        .unwrap();
+    ctx.require("backups.mend").unwrap().write(|change| Backups.restored(&ctx, change, &restored)).unwrap();
     assert_eq!(ops::overview(&ctx).unwrap().generation, 2);
     assert_eq!(ops::restores(&ctx, Nothing {}).unwrap()[0].by, "root");
     site.clock.advance(FIRST_AFTER);
@@ -307,7 +306,7 @@ fn a_restored_site_begins_a_generation_with_a_full_backup() {
 fn files_that_come_and_go_by_other_hands_are_noticed() {
     let (site, _folder, full, later) = saved();
     let ctx = owner(&site);
-    let folder = super::folder(&ctx);
+    let folder = folder(&ctx);
     // The catalogue is of an older backup: the file is there and nobody knows of it.
     ctx.require("x.x")
         .unwrap()

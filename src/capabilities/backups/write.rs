@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::memory::Meter;
 use super::store::plan;
-use crate::base::{Result, Timestamp};
+use crate::base::{Result, Secret, Timestamp};
 use crate::engine::archive::{Paced, Recipient, Summary, Writer};
 use crate::engine::store::{Exported, Part};
 use crate::kit::{Ctx, followed, generation};
 
 /// The form of backup files that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Bytes of a configuration file that are saved.
 pub(super) const CONFIGURATION_BYTES_MAX: usize = 1024 * 1024;
 /// The entry of the configuration.
@@ -109,7 +109,7 @@ pub fn write_full<W: Write>(
         *number += 1;
         writer.entry(&format!("store/{folder}/{number:06}"), chunk)
     })?;
-    for (name, secret) in ctx.site.vault.export()? {
+    for (name, secret) in secrets(ctx)? {
         writer.entry(&format!("keys/{name}"), secret.expose())?;
     }
     if let Some(text) = &ctx.site.configuration
@@ -149,6 +149,20 @@ pub(super) fn write_changes<W: Write>(
         None => BTreeMap::new(),
     };
     finish(writer, manifest, End { store: exported, telemetry })
+}
+
+/// Everything in the vault, by name.
+fn secrets(ctx: &Ctx<'_>) -> Result<Vec<(String, Secret<Vec<u8>>)>> {
+    let mut secrets = Vec::new();
+    for entry in std::fs::read_dir(ctx.site.folder.join("keys"))?.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if let Some(name) = file.strip_suffix(".sealed")
+            && let Some(secret) = ctx.site.vault.get(name)?
+        {
+            secrets.push((name.to_owned(), secret));
+        }
+    }
+    Ok(secrets)
 }
 
 fn manifest(ctx: &Ctx<'_>, kind: &str, generation: u64, options: &Options) -> Result<Manifest> {
@@ -214,7 +228,6 @@ pub(super) fn expected(ctx: &Ctx<'_>, telemetry: bool) -> Result<u64> {
     }
     Ok(bytes)
 }
-
 
 fn size(path: &std::path::Path) -> u64 {
     std::fs::metadata(path).map(|m| m.len()).unwrap_or_default()

@@ -45,12 +45,6 @@ impl Field {
     const fn number(name: &'static str, title: &'static str, example: &'static str) -> Field {
         Field { name, title, example, required: false, reads: Reads::Number }
     }
-
-    #[must_use]
-    const fn optional(mut self) -> Field {
-        self.required = false;
-        self
-    }
 }
 
 /// A kind of target.
@@ -86,10 +80,9 @@ pub(crate) const KINDS: &[KindForm] = &[KindForm {
 /// The settings that a form says.
 pub(crate) fn settings(request: &PageRequest) -> Result<Settings> {
     let word = request.field("kind");
-    let kind = KINDS
-        .iter()
-        .find(|kind| kind.kind == word)
-        .ok_or_else(|| Error::invalid("no kind of target is chosen").hint("use one of the forms of the page"))?;
+    let kind = KINDS.iter().find(|kind| kind.kind == word).ok_or_else(|| {
+        Error::invalid("no kind of target is chosen").hint("use one of the forms of the page")
+    })?;
     let mut fields = Map::from_iter([("kind".to_owned(), Value::from(kind.kind))]);
     for field in kind.fields {
         let text = request.field(field.name);
@@ -108,6 +101,7 @@ pub(crate) fn settings(request: &PageRequest) -> Result<Settings> {
         };
         fields.insert(field.name.to_owned(), value);
     }
-    serde_json::from_value(Value::Object(fields))
-        .map_err(|e| Error::invalid(format!("the target's settings are not valid: {e}")).hint("look at the fields"))
+    serde_json::from_value(Value::Object(fields)).map_err(|e| {
+        Error::invalid(format!("the target's settings are not valid: {e}")).hint("look at the fields")
+    })
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::kinds::KINDS;
 use super::views::*;
 use super::*;
-use crate::capabilities::backups::model::{Backup, Drill, DrillRecord, Outcome, Progress, RecoveryKeyRow, Run};
+use crate::capabilities::backups::model::{
+    Backup, Drill, DrillRecord, Outcome, Progress, RecoveryKeyRow, Run,
+};
 use crate::capabilities::backups::ops::{BackupList, Overview};
 use crate::capabilities::backups::targets::{Fares, Target};
 use crate::kit::{Markup, Undone, proof};
@@ -17,7 +19,11 @@ fn now() -> Timestamp {
 fn backup(n: u64, full: bool) -> Backup {
     let made = now() - Span::from_minutes(15 * (n + 1));
     Backup {
-        name: format!("plant-03-lyon-20261125T14{n:02}00Z-{}-{:012}.muster", if full { "full" } else { "changes" }, 9_000 - n),
+        name: format!(
+            "plant-03-lyon-20261125T14{n:02}00Z-{}-{:012}.muster",
+            if full { "full" } else { "changes" },
+            9_000 - n
+        ),
         full,
         generation: 1,
         first: if full { 0 } else { 8_000 - n },
@@ -113,11 +119,17 @@ fn key(number: u32) -> KeyView {
 
 #[test]
 fn the_list_obeys_the_rules() {
-    let failing = Fares { failing: Some(now()), text: "no route to host".into(), hint: "look".into(), ..Fares::default() };
+    let failing = Fares {
+        failing: Some(now()),
+        text: "no route to host".into(),
+        hint: "look".into(),
+        ..Fares::default()
+    };
     let good = Fares { copied: Some(now()), ..Fares::default() };
     let waiting = Fares { waiting: true, text: "waits for the stick `BLUE`".into(), ..Fares::default() };
     let fares = [good, failing, waiting];
-    let targets: Vec<Target> = fares.into_iter().enumerate().map(|(n, f)| target(&format!("t{n}"), f)).collect();
+    let targets: Vec<Target> =
+        fares.into_iter().enumerate().map(|(n, f)| target(&format!("t{n}"), f)).collect();
     let list = sample(true);
     let page = BackupListPage {
         shell: proof::shell("Backups", "/backups"),
@@ -134,7 +146,11 @@ fn the_list_obeys_the_rules() {
         folder: "/var/lib/muster".into(),
     };
     let html = proof::page("backups-list", &page);
-    assert!(html.contains("Stop</button>") && html.contains("Back in 41 s") && html.contains("out of the building"));
+    assert!(
+        html.contains("Stop</button>")
+            && html.contains("Back in 41 s")
+            && html.contains("out of the building")
+    );
     let bad = sample(false);
     let worse = BackupListPage { state: StateView::new(&bad, now()), may_change: false, ..page.clone() };
     let html = proof::page("backups-failing", &worse);
@@ -153,24 +169,35 @@ fn the_list_obeys_the_rules() {
         generation: 1,
     };
     let state = StateView::new(&list, now());
-    proof::page("backups-empty", &BackupListPage { state, rows, targets, keys, drills, more: 0, ..page.clone() });
+    proof::page(
+        "backups-empty",
+        &BackupListPage { state, rows, targets, keys, drills, more: 0, ..page.clone() },
+    );
     proof::page("backups-rows-part", &RowsPart { rows: page.rows });
-    proof::page("backups-state-part", &StatePart { state: page.state, assets: "/static/test", csrf, may_change: true });
+    proof::page(
+        "backups-state-part",
+        &StatePart { state: page.state, assets: "/static/test", csrf, may_change: true },
+    );
 }
 
 #[test]
 fn the_kit_is_a_page_to_print() {
-    let card = |title: &str, text: &str| KitCard { title: title.into(), text: text.into(), code: qr(text).unwrap() };
+    let card =
+        |title: &str, text: &str| KitCard { title: title.into(), text: text.into(), code: qr(text).unwrap() };
     let page = KitPage {
         shell: proof::shell("Recovery kit", "/backups"),
-        cards: vec![card("The recovery key", "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQS4AAAAA")],
+        cards: vec![card(
+            "The recovery key",
+            "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQS4AAAAA",
+        )],
         shares: false,
         key: Some(key(2)),
         keys: vec![key(2), key(1)],
         day: now().day(),
     };
     assert!(proof::page("backups-kit", &page).contains("age -d -i key.txt"));
-    let share = "MUSTER-SHARE-2-AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG-HHHH-IIII-JJJJ-KKKK-LLLL-MMMM-NNNN-OOOO-PPPP";
+    let share =
+        "MUSTER-SHARE-2-AAAA-BBBB-CCCC-DDDD-EEEE-FFFF-GGGG-HHHH-IIII-JJJJ-KKKK-LLLL-MMMM-NNNN-OOOO-PPPP";
     let cards = (1..=3).map(|n| card(&format!("Share {n} of 3"), share)).collect();
     proof::page("backups-kit-shares", &KitPage { cards, shares: true, ..page.clone() });
     let asked = proof::page("backups-kit-ask", &KitPage { cards: Vec::new(), ..page });

@@ -380,7 +380,8 @@ impl StateView {
 
 fn tiles(list: &BackupList, now: Timestamp) -> Vec<Tile> {
     let Overview { full, last, left_building, drill, window_from, .. } = &list.overview;
-    let none = |title, note: &str, tone| Tile { title, number: "—".into(), unit: "", note: note.into(), tone };
+    let none =
+        |title, note: &str, tone| Tile { title, number: "—".into(), unit: "", note: note.into(), tone };
     let ago = |at: Timestamp| now.since(at).rough();
     let here = list.items.iter().filter(|b| b.here);
     let (files, bytes) = here.fold((0, 0), |(files, bytes), b| (files + 1, bytes + b.bytes));
@@ -483,7 +484,12 @@ impl RunRow {
 }
 
 impl TargetRow {
-    pub(crate) fn new(target: &Target, place: String, sending: Option<Progress>, now: Timestamp) -> TargetRow {
+    pub(crate) fn new(
+        target: &Target,
+        place: String,
+        sending: Option<Progress>,
+        now: Timestamp,
+    ) -> TargetRow {
         let fares = &target.fares;
         let (tone, text) = match sending {
             _ if !target.on => ("off", "switched off".to_owned()),
