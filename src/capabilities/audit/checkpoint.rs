@@ -9,7 +9,7 @@ use serde_json::json;
 use super::chain::{self, Chain, put_text};
 use super::store::{CHECKPOINTS, ENTRIES};
 use crate::base::{Error, Result, Span, TenantId, Timestamp};
-use crate::engine::crypto::{self, Signer};
+use crate::engine::crypto::Signer;
 use crate::engine::store::Read;
 use crate::kit::{Change, Ctx, Nothing, Site, generation};
 use crate::wire::Checkpoint;
@@ -28,11 +28,6 @@ pub(super) const MADE: &str = "audit.checkpointed";
 /// The site's signing key.
 pub(super) fn signer(site: &Site) -> Result<Signer> {
     Signer::open(&site.vault, KEY, &site.clock)
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -56,8 +51,8 @@ fn text(checkpoint: &Checkpoint) -> Option<Vec<u8>> {
 
 /// Whether its signature was made with the key that it names.
 pub(super) fn is_signed(checkpoint: &Checkpoint) -> bool {
-    let parts = text(checkpoint).zip(unhex(&checkpoint.key)).zip(unhex(&checkpoint.signature));
-    parts.is_some_and(|((text, key), signature)| crypto::verify(&key, &text, &signature))
+    let Checkpoint { key, signature, .. } = checkpoint;
+    text(checkpoint).is_some_and(|text| Signer::verify(key, &text, signature).is_ok())
 }
 
 /// The hash of a checkpoint.
@@ -93,11 +88,11 @@ pub(super) fn make(
         change: change.tx.number(),
         at: ctx.now,
         previous: before.map(|before| hash(&before)).unwrap_or_default().to_string(),
-        key: hex(&signer.public()),
+        key: signer.public(),
         signature: String::new(),
     };
     let text = text(&checkpoint).ok_or_else(|| Error::internal("a checkpoint that cannot be signed"))?;
-    checkpoint.signature = hex(&signer.sign(&text));
+    checkpoint.signature = signer.sign(&text);
     change.tx.put(&CHECKPOINTS, &(ctx.tenant, checkpoint.change), &checkpoint)?;
     change.tell(MADE, checkpoint.number, serde_json::to_value(&checkpoint)?);
     Ok(checkpoint)

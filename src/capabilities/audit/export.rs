@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain, STEP};
-use super::checkpoint::{self, hex};
+use super::checkpoint;
 use super::model::Entry;
 use super::store::ENTRIES;
 use super::verify::Checkpoints;
@@ -80,7 +80,7 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
         "csv" => true,
         _ => return Err(Error::invalid("the format is not known").hint("use `jsonl` or `csv`")),
     };
-    let key = hex(&checkpoint::signer(ctx.site)?.public());
+    let key = checkpoint::signer(ctx.site)?.public();
     let read = ctx.read()?;
     let head = chain::head(&read, ctx.tenant)?;
     let (from, to) = (asked.from.unwrap_or(1), asked.to.unwrap_or(head.number).min(head.number));

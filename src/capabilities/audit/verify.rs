@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain, STEP};
-use super::checkpoint::{self, hex};
+use super::checkpoint;
 use super::model::Entry;
 use super::store::{CHECKPOINTS, ENTRIES, VERIFICATIONS};
 use crate::base::{Error, Result, Span, TenantId, Timestamp};
@@ -215,7 +215,7 @@ fn look(ctx: &Ctx<'_>) -> Result<Verification> {
     let Some(_one) = looks.try_lock() else {
         return Err(Error::too_many("the audit log is being read already").hint("wait until that has ended"));
     };
-    let key = hex(&checkpoint::signer(ctx.site)?.public());
+    let key = checkpoint::signer(ctx.site)?.public();
     walk(&ctx.site.store, ctx.tenant, &key, ctx.now, &|| ctx.site.is_stopping())
 }
 
@@ -266,7 +266,7 @@ pub(super) fn step(ctx: &Ctx<'_>) -> Result<()> {
 
 /// The hook of checks.
 pub(super) fn check(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
-    let key = hex(&checkpoint::signer(ctx.site)?.public());
+    let key = checkpoint::signer(ctx.site)?.public();
     let found = walk(&ctx.site.store, ctx.tenant, &key, ctx.now, &|| ctx.site.is_stopping())?;
     findings.looked_at += found.entries + found.checkpoints;
     if let Some(wrong) = found.wrong {

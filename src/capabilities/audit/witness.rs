@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain};
-use super::checkpoint::{self, hex};
+use super::checkpoint;
 use super::store::{CHECKPOINTS, CONTRADICTIONS, RESTORES};
 use crate::base::{AgentId, Page, Result, TenantId, Timestamp, limits};
 use crate::engine::broker::Delivery;
@@ -109,7 +109,7 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     let read = ctx.read()?;
     let newest = checkpoint::newest(&read, from.tenant)?;
     if !hello.checkpoints.is_empty() {
-        let key = hex(&checkpoint::signer(ctx.site)?.public());
+        let key = checkpoint::signer(ctx.site)?.public();
         for theirs in &hello.checkpoints {
             let verdict = judge(&read, from.tenant, &key, theirs)?;
             match verdict {
