@@ -158,6 +158,67 @@ fn a_store_that_takes_a_file_and_does_not_have_it_is_found_out() {
 }
 
 #[test]
+fn an_upload_that_the_store_forgot_is_begun_anew() {
+    let file = contract::local(20 * 1024 * 1024);
+    let bytes = std::fs::read(file.path()).unwrap();
+    let note = serde_json::json!({
+        "upload": "gone",
+        "blake3": blake3::hash(&bytes).to_hex().as_str(),
+        "bytes": bytes.len(),
+        "part_bytes": upload::PART_BYTES,
+        "parts": ["e"],
+    })
+    .to_string();
+    // The first is how the store says it when a part is sent, the second when the parts are put together.
+    for forgotten in ["PUT", "POST"] {
+        let (note, whole) = (note.clone(), std::cell::Cell::new(false));
+        let (port, _) = server(move |line, out| {
+            let told = "Last-Modified: Wed, 25 Nov 2026 14:00:00 GMT\r\nETag: \"e\"\r\n";
+            let mut words = line.split(' ');
+            let (method, path) = (words.next().unwrap(), words.next().unwrap());
+            let is_note = path.starts_with("/b/a.part");
+            match method {
+                "PUT" | "POST" if method == forgotten && path.contains("uploadId=gone") => say(
+                    out,
+                    "404 Not Found",
+                    "",
+                    "<Error><Code>NoSuchUpload</Code><Message>It is not there.</Message></Error>",
+                ),
+                "HEAD" if is_note || whole.get() => {
+                    let length = if is_note { note.len() } else { 20 * 1024 * 1024 };
+                    let _ = write!(
+                        out,
+                        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n{told}\r\n"
+                    );
+                }
+                "GET" if is_note => {
+                    let range = format!("{told}Content-Range: bytes 0-{}/{}\r\n", note.len() - 1, note.len());
+                    say(out, "206 Partial Content", &range, &note);
+                }
+                "PUT" => say(out, "200 OK", told, ""),
+                "DELETE" => say(out, "204 No Content", "", ""),
+                "POST" if path.contains("uploadId=new") => {
+                    whole.set(true);
+                    let done =
+                        "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>";
+                    say(out, "200 OK", "", done);
+                }
+                "POST" => {
+                    let begun = "<InitiateMultipartUploadResult><UploadId>new</UploadId></InitiateMultipartUploadResult>";
+                    say(out, "200 OK", "", begun);
+                }
+                _ => say(out, "404 Not Found", "", ""),
+            }
+        });
+        let target = target(port);
+        let pace = Pace::new(&target.clock);
+        let put = target.put("a", file.path(), &pace).unwrap();
+        assert_eq!(put, Put { bytes: bytes.len() as u64, resumed: 0 }, "{forgotten}");
+        assert_eq!(pace.done.load(Ordering::Relaxed), put.bytes);
+    }
+}
+
+#[test]
 fn settings_are_checked() {
     let clock = Clock::system();
     let good = settings(9_000);
