@@ -6,6 +6,7 @@
 mod agent;
 mod config;
 mod demo;
+mod folder;
 mod notify;
 mod serve;
 mod stop;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::base::Error;
 use crate::server::config::{Config, Mistakes, Sources};
+use folder::Folder;
 
 /// One binary that runs a whole site's fleet of agents on a network without internet.
 #[derive(Parser)]
@@ -45,19 +47,9 @@ enum Role {
 }
 
 #[derive(Args)]
-struct Folder {
-    /// Folder with everything that the server keeps.
-    #[arg(long = "data", value_name = "DIR", default_value = "./muster-data")]
-    data: PathBuf,
-}
-
-#[derive(Args)]
 struct Serve {
     #[command(flatten)]
     folder: Folder,
-    /// Configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
     /// Where console and API listen; overrides `http.address`.
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
@@ -151,7 +143,7 @@ pub fn run() -> ExitCode {
         Role::Demo(arguments) => demo::demo(&arguments),
         Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
         Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
-        Role::SetupCode(folder) => serve::setup_code(&folder.data),
+        Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::stop::{Signals, Worker};
-use super::{Failure, Serve, agent, configuration, notify, say};
+use super::{Failure, Folder, Serve, agent, configuration, notify, say};
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
 use crate::engine::trace;
-use crate::server::config::{Config, Log, LogFormat};
+use crate::server::config::{Log, LogFormat};
 use crate::server::{Options, Server};
 
 /// Starts the server and this host's agent, and stays until a signal comes.
 pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     let mut config = configuration(
-        arguments.config.as_deref(),
+        arguments.folder.config.as_deref(),
         &[
             ("--http", "http.address", arguments.http.as_deref()),
             ("--mqtt", "mqtt.address", arguments.mqtt.as_deref()),
@@ -97,19 +97,9 @@ fn first_agent(
 }
 
 /// Prints the setup code of a stopped server.
-pub(super) fn setup_code(folder: &Path) -> Result<(), Failure> {
-    let mut config = Config::default();
-    // Nobody but this process is to reach the server while it looks.
-    config.http.address = ([127, 0, 0, 1], 0).into();
-    config.mqtt.address = ([127, 0, 0, 1], 0).into();
-    if !folder.is_dir() {
-        let error = Error::not_found("the data folder", folder.display());
-        return Err(error.hint("name it with `--data DIR`").into());
-    }
-    let server = Server::start(Options { config, folder: folder.to_owned(), clock: Clock::system() })?;
-    let code = server.setup_code()?;
-    server.stop();
-    match code {
+pub(super) fn setup_code(folder: &Folder) -> Result<(), Failure> {
+    let stopped = folder.stopped(&Clock::system())?;
+    match stopped.setup_code()? {
         Some(code) => say(&code),
         None => {
             return Err(Error::conflict("the site has an owner already")

@@ -4,29 +4,32 @@
 //! Invariant: stopping goes the other way: listeners first, then what is in flight, then the store.
 //! Invariant: the folder belongs to one process; everything in it is readable by its owner alone.
 
+mod command;
 pub mod config;
+pub mod control;
+pub mod format;
 mod hosts;
+mod opening;
 mod renewal;
 
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{Error, Labels, Result, Span};
-use crate::capabilities::{ALL, agents, identity, settings};
+use crate::capabilities::{ALL, agents, identity};
 use crate::engine::broker::{self, Broker};
 use crate::engine::clock::Clock;
-use crate::engine::crypto::{Authority, Kek, ServerTls, Vault};
-use crate::engine::http::{self, assets};
+use crate::engine::crypto::ServerTls;
+use crate::engine::http;
 use crate::engine::jobs::Runner;
-use crate::engine::logs::Logs;
-use crate::engine::series::Series;
-use crate::engine::store::Store;
-use crate::engine::{logs, series, store};
-use crate::kit::{Actor, Ctx, Parts, Site};
+use crate::kit::{Actor, Ctx, Request, Site};
 use crate::surface::{self, Door, Doors, Following, Gate, Ingest, Surface};
 use config::Config;
+use control::{Answers, Control};
+use opening::Purpose;
+
+pub use command::{Access, Stopped};
 
 /// How long running requests may take when the server stops.
 const DRAIN: Span = Span::from_seconds(3);
@@ -57,6 +60,7 @@ const GATE: Gate = Gate { admit: agents::gate::admit, duplicate: agents::gate::d
 /// A running appliance. Dropping it stops it.
 pub struct Server {
     site: Arc<Site>,
+    control: Control,
     surface: Arc<Surface>,
     http: http::Handle,
     broker: Option<Broker>,
@@ -71,16 +75,12 @@ impl Server {
     /// Opens everything, then the ports.
     pub fn start(options: Options) -> Result<Server> {
         let Options { config, folder, clock } = options;
-        make_folder(&folder)?;
+        opening::prepare(&folder, &clock)?;
         let hosts = hosts::of(&config);
-        let vault = Vault::open(&folder.join("keys"), &kek(&config, &folder)?, &clock)?;
-        let authority = Authority::open(&vault, &config.site.name, &clock)?;
         let (names, addresses) = hosts::split(&hosts);
-        let certificate = authority.issue_server(&names, &addresses)?;
-        let tls = ServerTls::new(&authority, &certificate, &clock)?;
-        let site = Arc::new(open(&config, &folder, &clock, vault, authority, hosts)?);
-        site.made_of(ALL);
-        settings::load(&site)?;
+        let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
+        let certificate = site.authority.issue_server(&names, &addresses)?;
+        let tls = ServerTls::new(&site.authority, &certificate, &clock)?;
 
         let (inbound, waiting) = tokio::sync::mpsc::channel(INBOUND_MESSAGES_MAX);
         let broker =
@@ -113,9 +113,11 @@ impl Server {
             ingest: ingest.stats(),
             following: parts_following,
         });
+        let control = Control::start(&folder, &clock, answers(&site))?;
         surface.set_ready(true);
         Ok(Server {
             site,
+            control,
             surface,
             http,
             broker: Some(broker),
@@ -179,6 +181,7 @@ impl Server {
         let Some(broker) = self.broker.take() else { return };
         self.surface.set_ready(false);
         self.site.stop();
+        self.control.stop();
         self.jobs.stop();
         self.http.stop(DRAIN);
         broker.stop();
@@ -198,34 +201,16 @@ impl Drop for Server {
     }
 }
 
-fn open(
-    config: &Config,
-    folder: &Path,
-    clock: &Clock,
-    vault: Vault,
-    authority: Authority,
-    hosts: Vec<String>,
-) -> Result<Site> {
-    let mut store_options = store::Options::new(clock.clone());
-    store_options.tables =
-        ALL.iter().flat_map(|c| c.tables().iter().copied()).chain(crate::kit::KIT_TABLES).collect();
-    let mut series_options = series::Options::new(clock.clone());
-    series_options.retention = config.storage.metrics;
-    let mut logs_options = logs::Options::new(clock.clone());
-    logs_options.retention = config.storage.logs;
-    Ok(Site::new(Parts {
-        clock: clock.clone(),
-        store: Store::open(&folder.join("store"), store_options)?,
-        series: Series::open(&folder.join("series"), series_options)?,
-        logs: Logs::open(&folder.join("logs"), logs_options)?,
-        vault,
-        authority,
-        settings: crate::kit::Settings::new(config.site.name.clone(), hosts),
-        navigation: surface::navigation(ALL),
-        assets: assets::prefix(),
-        folder: folder.to_owned(),
-        configuration: config.text.clone(),
-    }))
+/// What the control socket answers: every operation, as the appliance itself.
+fn answers(site: &Arc<Site>) -> Answers {
+    let (ops, here) = (surface::ops(ALL), Arc::clone(site));
+    Answers {
+        call: Box::new(move |from, id, op, input| {
+            let request = Request { id: id.to_owned(), from: from.to_owned() };
+            surface::call(&ops, &Ctx::new(&here, Actor::System, request), op, input)
+        }),
+        stream: Box::new(|_, _, name, _, _| Err(Error::not_found("stream", name))),
+    }
 }
 
 fn gate_settings(config: &Config, tls: &ServerTls, clock: &Clock) -> Result<broker::Settings> {
@@ -237,28 +222,4 @@ fn gate_settings(config: &Config, tls: &ServerTls, clock: &Clock) -> Result<brok
     };
     let tls = Some((config.mqtt.address, Arc::new(tls.mqtt_config()?)));
     Ok(broker::Settings { tls, plain: config.mqtt.plain, limits, clock: clock.clone() })
-}
-
-fn kek(config: &Config, folder: &Path) -> Result<Kek> {
-    Ok(match config.keys.kek {
-        config::KekSource::File => Kek::File(folder.join("kek")),
-        config::KekSource::Systemd => Kek::Credential,
-        config::KekSource::Passphrase => {
-            Kek::Passphrase(config.keys.passphrase.clone().ok_or_else(|| {
-                Error::invalid("`keys.kek` is `passphrase`, but there is none")
-                    .hint("set MUSTER_KEYS_PASSPHRASE or `keys.passphrase_file`")
-            })?)
-        }
-    })
-}
-
-fn make_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| {
-        Error::unavailable(format!("data folder `{}` cannot be made", folder.display()))
-            .hint("name another with `--data`, or mend the permissions")
-            .because(e)
-    })
 }

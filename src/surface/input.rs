@@ -86,7 +86,7 @@ fn read(root: &Value, field: &Value, name: &str, text: &str) -> Result<Value> {
 }
 
 /// Refuses fields that the operation does not have, so that a misspelt filter is not taken for none.
-fn known(schema: &Value, input: &Map<String, Value>) -> Result<()> {
+pub(super) fn known(schema: &Value, input: &Map<String, Value>) -> Result<()> {
     let open = ["allOf", "anyOf", "oneOf", "$ref"].iter().any(|k| schema.get(k).is_some())
         || schema.get("additionalProperties").is_some_and(|a| *a != Value::Bool(false));
     if open {

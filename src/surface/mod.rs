@@ -12,6 +12,7 @@
 
 mod caller;
 mod console;
+mod download;
 mod errors;
 mod follow;
 mod form;
@@ -43,6 +44,7 @@ use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, S
 pub use follow::{FollowStats, Following};
 pub use gate::{Door, Gate};
 pub use ingest::{Ingest, IngestStats, JoinFn};
+pub use rest::call;
 
 /// How the surface learns who asks.
 #[derive(Clone, Copy)]
@@ -87,11 +89,8 @@ impl Surface {
         doors: Doors,
         traffic: Arc<Traffic>,
     ) -> Result<Arc<Surface>> {
-        let (mut ops, mut pages) = (Ops::default(), Pages::default());
-        for capability in capabilities {
-            capability.ops(&mut ops);
-            capability.pages(&mut pages);
-        }
+        let (ops, mut pages) = (ops(capabilities), Pages::default());
+        capabilities.iter().for_each(|c| c.pages(&mut pages));
         check(&ops, &pages)?;
         let openapi = openapi::document(&ops);
         let (ready, parts) = (AtomicBool::new(false), OnceLock::new());
@@ -132,6 +131,13 @@ pub fn navigation(capabilities: &[&'static dyn Capability]) -> Vec<NavItem> {
     let group = |item: &NavItem| GROUPS.iter().position(|g| *g == item.group).unwrap_or(GROUPS.len());
     items.sort_by_key(|item| (group(item), item.path != "/"));
     items
+}
+
+/// The operations of all capabilities, in their order.
+pub fn ops(capabilities: &[&'static dyn Capability]) -> Ops {
+    let mut ops = Ops::default();
+    capabilities.iter().for_each(|c| c.ops(&mut ops));
+    ops
 }
 
 /// The jobs of all capabilities as steps for the timer runner.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use actix_web::http::{Method as HttpMethod, header};
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::caller::Caller;
 use super::{Surface, errors, form, input, specificity};
 use crate::base::{Error, Result};
 use crate::engine::http::{Refusal, body};
-use crate::kit::{Actor, Ctx, Method, OWN, Op};
+use crate::kit::{Actor, Ctx, Method, OWN, Op, Ops};
 
 /// Where the API lives.
 pub(super) const ROOT: &str = "/api/v1";
@@ -109,6 +109,27 @@ async fn answer(
         })
     };
     web::block(call).await.map_err(|_| errors::panicked())?.map_err(Refusal::from)
+}
+
+/// Runs an operation by its name, for who is not behind HTTP: the control socket and commands on a stopped folder.
+/// Fields that it does not have are refused, as over HTTP.
+pub fn call(ops: &Ops, ctx: &Ctx<'_>, name: &str, input: Value) -> Result<Value> {
+    let op = ops.0.iter().find(|op| op.name == name).ok_or_else(|| {
+        let shown: String = name.chars().take(60).collect();
+        Error::not_found("operation", shown).hint("every operation stands in the console at /help/api")
+    })?;
+    let fields = match input {
+        Value::Null => Map::new(),
+        Value::Object(fields) => fields,
+        _ => return Err(Error::invalid("the input is not a JSON object")),
+    };
+    let span =
+        tracing::info_span!("op", name = op.name, request.id = %ctx.request.id, actor.id = %ctx.actor.text());
+    span.in_scope(|| {
+        permitted(ctx, op)?;
+        input::known(&op.input, &fields)?;
+        (op.run)(ctx, Value::Object(fields))
+    })
 }
 
 /// The operation asks for itself too; here nothing of the input is even looked at for who may not.

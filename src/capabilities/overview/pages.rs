@@ -2,6 +2,7 @@
 //! palette. They stand here because the capabilities below may not know one another.
 
 mod agent;
+mod backups;
 mod home;
 mod list;
 mod messages;
@@ -20,6 +21,7 @@ pub(crate) fn register(pages: &mut Pages) {
     pages.get("/agents/{id}", one::show);
     pages.get("/palette", palette::show);
     pages.get("/help/messages", messages::show);
+    pages.get("/help/backups", backups::show);
     pages.live("overview", home::live);
     pages.live("fleet", home::fleet_live);
     pages.live("agents", list::live);

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::disk::{Disk, DiskFile};
-use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash, fingerprint};
+use super::raw::Raw;
+use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash};
 use super::segment::Segment;
 use super::{RECORD_BYTES_MAX, damaged, no_longer_kept};
 use crate::base::{Error, Result};
@@ -14,7 +15,11 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(super) struct Cursor {
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    previous: Option<Hash>,
+    /// Hash of the record that `next` gave last.
+    hash: Hash,
+    /// Hash of the record before that, and its first byte in `buffer`.
+    previous: Hash,
+    begin: usize,
     /// Where `buffer` begins in the file, and how much of the buffer is used up.
     offset: u64,
     used: usize,
@@ -37,7 +42,9 @@ impl Cursor {
         Ok(Cursor {
             path: segment.path.clone(),
             file,
-            previous: mark.map(|mark| mark.previous),
+            hash: mark.map_or(segment.previous, |mark| mark.previous),
+            previous: segment.previous,
+            begin: 0,
             offset: mark.map_or(HEADER_BYTES as u64, |mark| mark.offset),
             used: 0,
             buffer: Vec::new(),
@@ -56,17 +63,25 @@ impl Cursor {
         self.fill(FRAME_BYTES + length)?;
         let begin = self.used + FRAME_BYTES;
         let payload = &self.buffer[begin..begin + length];
-        if self.previous.is_some_and(|previous| !frame.fits(&previous, payload)) {
+        if !frame.fits(&self.hash, payload) {
             return Err(self.broken());
         }
-        self.previous = Some(frame.hash);
+        self.previous = std::mem::replace(&mut self.hash, frame.hash);
+        self.begin = self.used;
         self.used = begin + length;
         Ok((frame.number, &self.buffer[begin..begin + length]))
     }
 
     /// Of the record that `next` gave last.
-    pub(super) fn fingerprint(&self) -> u64 {
-        self.previous.as_ref().map_or(0, fingerprint)
+    pub(super) fn payload(&self) -> &[u8] {
+        self.buffer.get(self.begin + FRAME_BYTES..self.used).unwrap_or_default()
+    }
+
+    /// The record that `next` gave last, when that was `number`.
+    pub(super) fn raw(&self, number: u64) -> Option<Raw<'_>> {
+        let bytes = self.buffer.get(self.begin..self.used)?;
+        let frame = Frame::decode(bytes).filter(|frame| frame.number == number)?;
+        Some(Raw { number, previous: self.previous, hash: frame.hash, bytes })
     }
 
     fn fill(&mut self, bytes: usize) -> Result<()> {
@@ -75,7 +90,7 @@ impl Cursor {
         }
         self.buffer.drain(..self.used);
         self.offset += self.used as u64;
-        self.used = 0;
+        (self.used, self.begin) = (0, 0);
         let have = self.buffer.len();
         let left = self.end.saturating_sub(self.offset) as usize;
         let want = bytes.max(CHUNK_BYTES).min(left);

@@ -33,6 +33,19 @@ pub trait Disk: Debug + Send + Sync {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Bytes that may still be written where the folder lies.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
+    /// Which file lies at a path. None on a disk where copies cannot be told from the file itself.
+    fn identity(&self, path: &Path) -> io::Result<Option<FileIdentity>>;
+}
+
+/// What tells a file from a copy of it. The device is left out: its number changes from one start to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The number of its inode.
+    pub inode: u64,
+    /// When it was made, in seconds and nanoseconds; zero where the file system does not say.
+    pub born: (i64, u32),
+    /// When its contents or its inode were last changed.
+    pub changed: (i64, u32),
 }
 
 /// An open file.
@@ -48,6 +61,9 @@ pub trait DiskFile: Debug + Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
+    /// Makes durable what an earlier process left behind, then forgets what memory holds of the file: after a sync that
+    /// failed, memory goes on showing what the disk never got.
+    fn settle(&self) -> io::Result<()>;
     /// The operating system's file, where there is one.
     fn into_host(self: Box<Self>) -> std::result::Result<File, Box<dyn DiskFile>>;
 
@@ -101,6 +117,18 @@ impl Disk for HostDisk {
         let disk = rustix::fs::statvfs(folder)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<FileIdentity>> {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+        let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::CTIME;
+        let file = statx(CWD, path, AtFlags::empty(), wanted)?;
+        let born = StatxFlags::from_bits_retain(file.stx_mask).contains(StatxFlags::BTIME);
+        Ok(Some(FileIdentity {
+            inode: file.stx_ino,
+            born: if born { (file.stx_btime.tv_sec, file.stx_btime.tv_nsec) } else { (0, 0) },
+            changed: (file.stx_ctime.tv_sec, file.stx_ctime.tv_nsec),
+        }))
+    }
 }
 
 impl DiskFile for File {
@@ -122,6 +150,11 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.sync_data()?;
+        Ok(rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn into_host(self: Box<Self>) -> std::result::Result<File, Box<dyn DiskFile>> {

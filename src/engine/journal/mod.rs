@@ -13,6 +13,7 @@
 mod cursor;
 mod disk;
 mod folder;
+mod raw;
 mod record;
 mod room;
 mod segment;
@@ -20,16 +21,22 @@ mod sync;
 mod ticket;
 
 #[cfg(test)]
+pub(crate) mod powercut;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
+
 use crate::base::{Error, Result};
 
-pub use disk::{Disk, DiskFile, HostDisk};
+pub use disk::{Disk, DiskFile, FileIdentity, HostDisk};
 pub use folder::{FolderLock, create_folder, make_folder, sync_folder};
+pub use raw::{Raw, fingerprint};
+pub use record::Hash;
 pub use ticket::Ticket;
 
 use cursor::Cursor;
@@ -53,6 +60,8 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// The number of the very first record, when the folder holds no segment yet.
     pub first_number: u64,
+    /// The hash of the record before it, when the folder holds no segment yet: a journal can go on with another's chain.
+    pub first_previous: Hash,
     /// Where the files lie.
     pub disk: Arc<dyn Disk>,
 }
@@ -66,6 +75,7 @@ impl Options {
             queue_bytes_max: 64 * 1024 * 1024,
             reserve_bytes: 64 * 1024 * 1024,
             first_number: 1,
+            first_previous: Hash::default(),
             disk: Arc::new(HostDisk),
         }
     }
@@ -101,6 +111,7 @@ pub struct Stats {
 pub struct Journal {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    removing: Mutex<()>,
 }
 
 impl Journal {
@@ -114,7 +125,7 @@ impl Journal {
             let shared = shared.clone();
             move || shared.run(file)
         })?;
-        Ok((Journal { shared, thread: Some(thread) }, recovered))
+        Ok((Journal { shared, thread: Some(thread), removing: Mutex::default() }, recovered))
     }
 
     /// Queues a record and gives it the next number. The ticket tells when it is on the disk.
@@ -143,11 +154,9 @@ impl Journal {
         self.shared.state.lock().failed.clone()
     }
 
-    /// What `Ticket::fingerprint` was for the record `number`, which must be on the disk.
+    /// What `Ticket::fingerprint` was for the record `number`; see `hash`.
     pub fn fingerprint(&self, number: u64) -> Result<u64> {
-        let (mut cursor, _) = self.cursor(number)?.ok_or_else(|| no_longer_kept(number))?;
-        while cursor.next()?.0 < number {}
-        Ok(cursor.fingerprint())
+        self.hash(number).map(|hash| record::fingerprint(&hash))
     }
 
     /// At most `max` records that are on the disk, beginning with number `from`; fewer when they are large.
@@ -157,7 +166,8 @@ impl Journal {
         if max == 0 {
             return Ok(records);
         }
-        self.walk(from, &mut |number, payload| {
+        self.walk(from, &mut |cursor, number| {
+            let payload = cursor.payload();
             bytes += payload.len();
             records.push((number, payload.to_vec()));
             Ok(records.len() < max && bytes < READ_BYTES_MAX)
@@ -167,24 +177,29 @@ impl Journal {
 
     /// Hands every record that is on the disk to `each`, beginning with number `from`.
     pub fn replay(&self, from: u64, mut each: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
-        self.walk(from, &mut |number, payload| each(number, payload).map(|()| true))
+        self.walk(from, &mut |cursor, number| each(number, cursor.payload()).map(|()| true))
     }
 
     /// Unlinks the segments that hold only records before `number`. The last segment always stays.
     pub fn remove_before(&self, number: u64) -> Result<()> {
+        let _one = self.removing.lock();
+        let shared = &self.shared;
+        let disk = &*shared.options.disk;
         loop {
-            let path = {
-                let mut state = self.shared.state.lock();
-                match state.segments.get(1) {
-                    Some(second) if second.first <= number => state.segments.remove(0).path,
-                    _ => return Ok(()),
-                }
+            let path = match &shared.state.lock().segments[..] {
+                [first, second, ..] if second.first <= number => first.path.clone(),
+                _ => return Ok(()),
             };
-            let disk = &*self.shared.options.disk;
             disk.remove(&path)
                 .map_err(|e| Error::internal(format!("cannot remove `{}`", path.display())).because(e))?;
             // One by one: a crash that brought an older segment back and not a newer one would leave a gap.
-            folder::sync(disk, &self.shared.folder)?;
+            let synced = folder::sync(disk, &shared.folder);
+            let mut state = shared.state.lock();
+            state.segments.remove(0);
+            if let Err(e) = synced {
+                state.failed.get_or_insert_with(|| e.to_string());
+                return Err(e);
+            }
         }
     }
 
@@ -209,14 +224,14 @@ impl Journal {
         Stats { bytes_kept: state.segments.iter().map(|segment| segment.bytes).sum(), ..state.stats }
     }
 
-    fn walk(&self, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> Result<bool>) -> Result<()> {
+    fn walk(&self, from: u64, each: &mut dyn FnMut(&Cursor, u64) -> Result<bool>) -> Result<()> {
         let mut next = from;
         while let Some((mut cursor, last)) = self.cursor(next)? {
             while next <= last {
-                let (number, payload) = cursor.next()?;
+                let (number, _) = cursor.next()?;
                 if number == next {
                     next += 1;
-                    if !each(number, payload)? {
+                    if !each(&cursor, number)? {
                         return Ok(());
                     }
                 }

@@ -11,7 +11,7 @@ const MAGIC: &[u8; 8] = b"MUSTERJ\0";
 const BATCH: u32 = 1 << 31;
 
 /// A hash of the chain.
-pub(super) type Hash = [u8; 16];
+pub type Hash = [u8; 16];
 
 /// The part of a hash that outsiders keep.
 pub(super) fn fingerprint(hash: &Hash) -> u64 {

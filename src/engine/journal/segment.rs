@@ -23,6 +23,8 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) first: u64,
+    /// Hash of the record before its first.
+    pub(super) previous: Hash,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) marks: Vec<Mark>,
@@ -44,7 +46,13 @@ impl Segment {
         file.write_at(&header.encode(), 0).map_err(cannot)?;
         file.sync().map_err(cannot)?;
         folder::sync(disk, folder)?;
-        let segment = Segment { first: header.first, path, bytes: HEADER_BYTES as u64, marks: Vec::new() };
+        let segment = Segment {
+            first: header.first,
+            previous: header.previous,
+            path,
+            bytes: HEADER_BYTES as u64,
+            marks: Vec::new(),
+        };
         Ok((segment, file))
     }
 
@@ -87,7 +95,8 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
         {
             return Err(damaged(&path, 16, "the segment before it is missing or cut short"));
         }
-        let mut segment = Segment { first, path, bytes: bytes.len() as u64, marks: Vec::new() };
+        let previous = header.previous;
+        let mut segment = Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new() };
         let (last, hash, valid) = scan(&mut segment, &bytes, header);
         if valid < bytes.len() {
             let acknowledged = at + 1 < count || synced_after(&bytes, valid, last);
@@ -104,10 +113,13 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
     }
     let (created, (last, hash)) = match end {
         Some(end) => (false, end),
-        None => (true, (options.first_number.max(1) - 1, Hash::default())),
+        None => (true, (options.first_number.max(1) - 1, options.first_previous)),
     };
     let file = match segments.last() {
-        Some(segment) => disk.open(&segment.path)?,
+        Some(segment) => {
+            folder::sync(disk, folder)?;
+            disk.open(&segment.path)?
+        }
         None => {
             let header = Header { first: last + 1, previous: hash };
             let (segment, file) = Segment::create(disk, folder, &options.name, header)?;
@@ -119,9 +131,11 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
     Ok((segments, file, Recovered { first, last, cut_bytes, created }, hash))
 }
 
-/// Whether the file holds less than a header, or zeroes in its place.
+/// Whether the newest file holds less than a header, or zeroes in its place, once it is as the disk has it.
 fn unborn(disk: &dyn Disk, path: &Path) -> Result<bool> {
     let file = disk.open(path)?;
+    // Only the newest: all before it was synced before it was made.
+    file.settle()?;
     let bytes = file.len()?;
     Ok(bytes < HEADER_BYTES as u64
         || bytes == HEADER_BYTES as u64 && file.read_all()?.iter().all(|byte| *byte == 0))

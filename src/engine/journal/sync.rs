@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::DiskFile;
+use super::raw::Raw;
 use super::record::{self, Hash, Header};
 use super::segment::{Mark, Segment};
 use super::{Options, RECORD_BYTES_MAX, Stats, room};
@@ -86,6 +87,30 @@ impl Shared {
             return Err(Error::too_many(format!("a record of {} bytes is too large", payload.len()))
                 .hint(format!("at most {RECORD_BYTES_MAX} bytes")));
         }
+        self.queue(payload.len(), |state, number, begins| {
+            state.chain = record::encode(&mut state.queue.bytes, &state.chain, number, begins, payload);
+            Ok((number, state.batch, state.chain))
+        })
+    }
+
+    /// Queues a record that another journal wrote: its batch.
+    pub(super) fn append_raw(&self, raw: &Raw<'_>) -> Result<u64> {
+        self.queue(raw.bytes.len(), |state, number, _| {
+            if raw.number != number || raw.previous != state.chain {
+                return Err(Error::invalid(format!(
+                    "record {} does not follow on record {}",
+                    raw.number,
+                    number - 1
+                )));
+            }
+            state.queue.bytes.extend_from_slice(raw.bytes);
+            state.chain = raw.hash;
+            Ok(state.batch)
+        })
+    }
+
+    /// Lets `add` put the record with the next number to the end of the queue; it says whether a batch begins.
+    fn queue<T>(&self, bytes: usize, add: impl FnOnce(&mut State, u64, bool) -> Result<T>) -> Result<T> {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         if let Some(why) = &state.failed {
@@ -93,28 +118,27 @@ impl Shared {
         }
         self.room()?;
         let begins = state.queue.bytes.is_empty();
-        if !begins && state.queue.bytes.len() + payload.len() > self.options.queue_bytes_max {
+        if !begins && state.queue.bytes.len() + bytes > self.options.queue_bytes_max {
             return Err(Error::too_many("the disk is slower than what is to be written to it")
                 .hint("send less, or use a faster disk"));
         }
-        let number = state.last + 1;
+        let (number, previous, offset) = (state.last + 1, state.chain, state.queue.bytes.len() as u64);
+        let added = add(state, number, begins)?;
         let queue = &mut state.queue;
         if begins {
             queue.first = number;
-            queue.previous = state.chain;
+            queue.previous = previous;
         }
-        if queue.marks.last().is_none_or(|mark| queue.bytes.len() as u64 >= mark.offset + 64 * 1024) {
-            queue.marks.push(Mark { number, offset: queue.bytes.len() as u64, previous: state.chain });
+        if queue.marks.last().is_none_or(|mark| offset >= mark.offset + 64 * 1024) {
+            queue.marks.push(Mark { number, offset, previous });
         }
-        state.chain = record::encode(&mut queue.bytes, &state.chain, number, begins, payload);
         queue.last = number;
         state.last = number;
-        let (batch, hash) = (state.batch, state.chain);
         drop(guard);
         if begins {
             self.queued.notify_one();
         }
-        Ok((number, batch, hash))
+        Ok(added)
     }
 
     /// Refuses while the reserve of the disk is not free.

@@ -94,6 +94,15 @@ impl Change {
         Change { number, origin, events, ops }
     }
 
+    /// Its puts and deletes, to lie over a state.
+    pub(super) fn layer(&self) -> Layer {
+        let mut layer = Layer::new();
+        for op in self.ops() {
+            layer.entry(op.table.clone()).or_default().insert(op.key.clone(), op.value.clone());
+        }
+        layer
+    }
+
     /// The journal's payload: one byte for the form, then CBOR.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
         let blob = |bytes: &Bytes| Blob(bytes.clone());

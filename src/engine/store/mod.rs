@@ -14,11 +14,15 @@
 
 mod backend;
 mod change;
+mod chunk;
+mod export;
 mod key;
 mod layer;
 mod open;
 mod pending;
+mod place;
 mod read;
+mod restore;
 mod state;
 mod table;
 mod tx;
@@ -37,9 +41,12 @@ use crate::engine::journal::{Disk, HostDisk};
 
 pub use bytes::Bytes;
 pub use change::{Change, Event, Op, Origin};
+pub use chunk::{CHUNK_BYTES_MAX, LONE_CHUNK_BYTES_MAX};
+pub use export::{Exported, Part};
 pub use key::Key;
 pub use pending::Pending;
 pub use read::{Read, Snapshot};
+pub use restore::{Restore, RestoredStore, Until};
 pub use table::Table;
 pub use tx::{Migration, Tx};
 pub use verify::Verified;
@@ -51,6 +58,9 @@ pub const CHANGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Changes that one call of `changes` returns.
 pub const FEED_CHANGES_MAX: usize = 10_000;
 
+/// Called with an existing store, its schema's version and the one that the migrations lead to, before they run.
+pub type BeforeMigration = Arc<dyn Fn(&Store, u32, u32) -> Result<()> + Send + Sync>;
+
 /// How a store is kept.
 #[derive(Clone)]
 pub struct Options {
@@ -60,6 +70,9 @@ pub struct Options {
     pub tables: Vec<&'static str>,
     /// The schema's history, in order of version.
     pub migrations: Vec<Migration>,
+    /// What happens before the migrations of an existing store, such as a backup. An error of it stops the opening and
+    /// changes nothing.
+    pub before_migration: Option<BeforeMigration>,
     /// Changes after which redb is made durable.
     pub checkpoint_changes: u64,
     /// Milliseconds after which redb is made durable, when there were changes.
@@ -68,6 +81,8 @@ pub struct Options {
     pub feed_changes_max: u64,
     /// Bytes of the journal that the feed keeps; what redb does not yet hold durably is kept in any case.
     pub feed_bytes_max: u64,
+    /// Bytes of the journal that `hold` and exports under way may keep beyond that.
+    pub held_bytes_max: u64,
     /// Changes that may wait to be applied; further writers wait.
     pub waiting_changes_max: usize,
     /// Memory that redb may use.
@@ -85,10 +100,12 @@ impl Options {
             clock,
             tables: Vec::new(),
             migrations: Vec::new(),
+            before_migration: None,
             checkpoint_changes: 2_000,
             checkpoint_milliseconds: 5_000,
             feed_changes_max: 1_000_000,
             feed_bytes_max: 256 * 1024 * 1024,
+            held_bytes_max: 1024 * 1024 * 1024,
             waiting_changes_max: 10_000,
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
@@ -166,6 +183,40 @@ impl Store {
     /// Makes redb durable up to everything that was acknowledged before the call.
     pub fn checkpoint(&self) -> Result<()> {
         self.0.shared.checkpoint_now()
+    }
+
+    /// Hands out all rows and then the changes that make them exact, in chunks of at most `CHUNK_BYTES_MAX` bytes unless
+    /// a single row or change is larger, while writers go on. The changes begin at `keep_from` when the journal has it,
+    /// so that the feed of the restored store does. `each` sets the pace; an error of it ends the export.
+    pub fn export(
+        &self,
+        keep_from: u64,
+        each: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
+    ) -> Result<Exported> {
+        export::export(&self.0.shared, keep_from, each)
+    }
+
+    /// Hands out the changes after number `after`, up to `upto` or the newest acknowledged one, in such chunks.
+    ///
+    /// `NotFound` when the journal has no longer all of them: only a full export will do then.
+    pub fn export_changes(
+        &self,
+        after: u64,
+        upto: u64,
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Exported> {
+        export::export_changes(&self.0.shared, after, upto, each)
+    }
+
+    /// Keeps the changes after `number` in the journal until called again, within `Options::held_bytes_max`; the oldest
+    /// go beyond that. Nothing is held when a store is opened.
+    pub fn hold(&self, number: u64) {
+        self.0.shared.holds.ask(number);
+    }
+
+    /// The oldest change in the journal; one above `last_change` when it has none.
+    pub fn first_change(&self) -> u64 {
+        self.0.shared.journal.first_number()
     }
 
     /// Reads everything: every value's form, every record of the journal, and how many rows each table has.

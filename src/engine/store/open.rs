@@ -10,12 +10,15 @@ use super::read::Read;
 use super::state::State;
 use super::table::Table;
 use super::writer::Shared;
-use super::{Options, Store};
-use crate::base::{Error, Result};
-use crate::engine::journal::{self, Journal};
+use super::{Options, Store, place, restore};
+use crate::base::{Error, Kind, Result};
+use crate::engine::journal::{self, Journal, Recovered};
 
 /// The schema's version, kept as any other row so that a replay gives it too.
 const SCHEMA: Table<(), u32> = Table::new("_schema");
+/// The file of the state, and the name of the journal.
+pub(super) const STATE: &str = "state.redb";
+pub(super) const JOURNAL: &str = "changes";
 /// Changes that a replay applies in one commit.
 const REPLAY_CHANGES_MAX: usize = 2_000;
 
@@ -37,38 +40,17 @@ impl Drop for Handle {
 
 impl Store {
     /// Opens or begins the store in `folder`: replays what redb lacks, then runs the migrations that it lacks.
+    ///
+    /// A folder that was copied is read whole first, and refused when it was copied while in use and the copy shows it.
     pub fn open(folder: &Path, options: Options) -> Result<Store> {
-        journal::make_folder(&*options.disk, folder)?;
-        let lock = options.disk.lock(folder)?;
-        let state = State::open(&*options.disk, &folder.join("state.redb"), options.cache_bytes_max)?;
-        let settings = journal::Options {
-            segment_bytes_max: options.segment_bytes_max,
-            disk: options.disk.clone(),
-            ..journal::Options::new("changes")
-        };
-        let (journal, recovered) = Journal::open(folder, settings)?;
-        let held = state.view()?.last()?;
-        if held > recovered.last {
-            return Err(Error::unavailable(format!(
-                "the store is damaged: its journal ends at change {}, its state holds change {held}",
-                recovered.last
-            ))
-            .hint("put the missing journal files back, or restore from a backup"));
-        }
-        if held + 1 < recovered.first {
-            return Err(Error::unavailable(format!(
-                "the store is damaged: its state holds changes up to {held}, its journal begins at change {}",
-                recovered.first
-            ))
-            .hint("put the missing files back, or restore from a backup"));
-        }
-        if held >= recovered.first && state.view()?.chain()? != Some(journal.fingerprint(held)?) {
-            return Err(Error::unavailable(format!(
-                "the store is damaged: its state and its journal do not belong together at change {held}"
-            ))
-            .hint("put the files of one store back, or restore from a backup"));
-        }
-        replay(&state, &journal, held)?;
+        let disk = &*options.disk;
+        journal::make_folder(disk, folder)?;
+        let copy = place::is_copy(disk, folder)?;
+        let lock = disk.lock(folder)?;
+        restore::refuse_unfinished(disk, folder)?;
+        let opened = files(folder, &options, copy).map_err(|e| if copy { copied(folder, e) } else { e })?;
+        let Files { state, journal, recovered, held } = opened;
+        place::record(disk, folder)?;
         let replayed = recovered.last - held;
         let shared = Arc::new(Shared::new(options, journal, state, recovered.last, replayed, lock));
         let thread = std::thread::Builder::new().name("store".into()).spawn({
@@ -101,21 +83,108 @@ impl Store {
         if present == newest {
             return Ok(());
         }
+        if let Some(before) = &options.before_migration
+            && self.last_change() > 0
+        {
+            before(self, present, newest)?;
+        }
         let origin = Origin {
             at: options.clock.now(),
             actor: "system".into(),
             action: "store.migrate".into(),
             ..Origin::default()
         };
-        self.write(origin, |tx| {
-            for step in options.migrations.iter().filter(|step| step.version > present) {
-                (step.run)(tx).map_err(|e| {
-                    Error::unavailable(format!("migration {} `{}` failed: {e}", step.version, step.name))
-                })?;
+        let steps = || options.migrations.iter().filter(|step| step.version > present);
+        loop {
+            // One change for all, but where a step says that it has to go on in another.
+            let done = self.write(origin.clone(), |tx| {
+                let done = tx.get(&SCHEMA, &())?.unwrap_or(0);
+                for step in steps().filter(|step| step.version > done) {
+                    (step.run)(tx).map_err(|e| {
+                        Error::unavailable(format!("migration {} `{}` failed: {e}", step.version, step.name))
+                    })?;
+                    if tx.goes_on() {
+                        return Ok(false);
+                    }
+                    tx.put(&SCHEMA, &(), &step.version)?;
+                }
+                Ok(true)
+            })?;
+            if done {
+                return Ok(());
             }
-            tx.put(&SCHEMA, &(), &newest)
-        })
+        }
     }
+}
+
+/// What lies in a folder, fit for each other.
+pub(super) struct Files {
+    pub(super) state: State,
+    pub(super) journal: Journal,
+    pub(super) recovered: Recovered,
+    /// The change that the state held before the replay.
+    pub(super) held: u64,
+}
+
+/// Opens state and journal, proves that they belong together, and replays what the state lacks.
+pub(super) fn files(folder: &Path, options: &Options, copy: bool) -> Result<Files> {
+    let mut state = State::open(&*options.disk, &folder.join(STATE), options.cache_bytes_max)?;
+    if copy {
+        state.check()?;
+    }
+    let (journal, recovered) = Journal::open(folder, journal_options(options))?;
+    let held = state.view()?.last()?;
+    fit(&state, &journal, &recovered, held)?;
+    replay(&state, &journal, held)?;
+    Ok(Files { state, journal, recovered, held })
+}
+
+pub(super) fn journal_options(options: &Options) -> journal::Options {
+    journal::Options {
+        segment_bytes_max: options.segment_bytes_max,
+        disk: options.disk.clone(),
+        ..journal::Options::new(JOURNAL)
+    }
+}
+
+fn fit(state: &State, journal: &Journal, recovered: &Recovered, held: u64) -> Result<()> {
+    if held > recovered.last {
+        return Err(Error::unavailable(format!(
+            "the store is damaged: its journal ends at change {}, its state holds change {held}",
+            recovered.last
+        ))
+        .hint("put the missing journal files back, or restore from a backup"));
+    }
+    if held + 1 < recovered.first {
+        return Err(Error::unavailable(format!(
+            "the store is damaged: its state holds changes up to {held}, its journal begins at change {}",
+            recovered.first
+        ))
+        .hint("put the missing files back, or restore from a backup"));
+    }
+    if held > 0 && state.view()?.chain()? != Some(journal.fingerprint(held)?) {
+        return Err(Error::unavailable(format!(
+            "the store is damaged: its state and its journal do not belong together at change {held}"
+        ))
+        .hint("put the files of one store back, or restore from a backup"));
+    }
+    Ok(())
+}
+
+/// What to say of a copy that is not whole, or not all of one instant.
+pub(super) fn copied(folder: &Path, e: Error) -> Error {
+    if !matches!(e.kind(), Kind::Unavailable | Kind::Internal) {
+        return e;
+    }
+    Error::unavailable(format!(
+        "`{}` is a copy of a folder that was in use, and cannot be trusted: {}",
+        folder.display(),
+        e.detail()
+    ))
+    .hint(
+        "copy the folder only while its server is stopped; of a running server make a backup with \
+         `muster backup PATH` and bring it back with `muster restore`",
+    )
 }
 
 fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
@@ -125,11 +194,7 @@ fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
     let mut layers: Vec<Layer> = Vec::new();
     let mut last = held;
     journal.replay(held + 1, |number, payload| {
-        let mut layer = Layer::new();
-        for op in Change::decode(number, payload)?.ops() {
-            layer.entry(op.table.clone()).or_default().insert(op.key.clone(), op.value.clone());
-        }
-        layers.push(layer);
+        layers.push(Change::decode(number, payload)?.layer());
         last = number;
         if layers.len() == REPLAY_CHANGES_MAX {
             state.apply(layers.iter(), last, journal.fingerprint(last)?)?;

@@ -1,5 +1,7 @@
 //! What the store promises, tried.
 
+mod carry;
+mod cuts;
 mod model;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::change::{Change, Origin};
+use super::export::Holds;
 use super::layer::{Layer, Recent};
 use super::pending::{Completion, Pending};
 use super::state::State;
@@ -27,6 +28,7 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) state: Arc<State>,
     pub(super) acknowledged: watch::Sender<u64>,
+    pub(super) holds: Arc<Holds>,
     writer: Mutex<Writer>,
     queue: Mutex<Queue>,
     /// Tells the thread that there is work.
@@ -77,6 +79,7 @@ impl Shared {
             journal,
             state: Arc::new(state),
             acknowledged: watch::Sender::new(last),
+            holds: Arc::default(),
             writer: Mutex::new(Writer { next: last + 1, recent: Arc::default(), completion: None }),
             queue: Mutex::default(),
             queued: Condvar::new(),
@@ -283,7 +286,13 @@ impl Shared {
         let last = *self.acknowledged.borrow();
         let kept = (last + 1).saturating_sub(self.options.feed_changes_max);
         let kept = kept.max(self.journal.first_number_within(self.options.feed_bytes_max));
-        self.journal.remove_before(kept.min(last + 1))
+        self.journal.remove_before(kept.min(last + 1).min(self.held_from()))
+    }
+
+    /// The oldest change that is held for backups, as far as it may be.
+    fn held_from(&self) -> u64 {
+        let Some(held) = self.holds.lowest() else { return u64::MAX };
+        held.saturating_add(1).max(self.journal.first_number_within(self.options.held_bytes_max))
     }
 
     fn acknowledge(&self, batch: Vec<Item>, last: u64, since: &mut Since) {

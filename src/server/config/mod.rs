@@ -37,8 +37,8 @@ pub struct Config {
     pub log: Log,
     /// This host as an agent.
     pub agent: Agent,
-    /// The text of the file that it was read from, when there was one; for backups.
-    pub text: Option<String>,
+    /// The text of the file that it was read from, when there was one; for backups. It may hold the passphrase.
+    pub text: Option<Secret<String>>,
 }
 
 /// `[site]`.
@@ -284,7 +284,7 @@ impl Config {
         let mut places = reader::Places::default();
         if let Some((name, text)) = &sources.file {
             reader::file(&mut config, name, text, &mut places, &mut mistakes);
-            config.text = Some(text.clone());
+            config.text = Some(Secret::new(text.clone()));
         }
         reader::environment(&mut config, &sources.environment, &mut places, &mut mistakes);
         reader::flags(&mut config, &sources.flags, &mut places, &mut mistakes);

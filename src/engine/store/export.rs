@@ -1,0 +1,254 @@
+//! What a store gives away while it goes on: all rows as a fuzzy scan, and the changes that make them exact.
+//!
+//! Changes are puts and deletes that can be redone. So the rows may be read page by page, each page at a later change
+//! than the one before: whoever redoes the changes from the beginning of the scan to its end over them has the state at
+//! its end, exactly. No view outlives a page, and no writer waits.
+//!
+//! Invariant: while an export runs, the journal keeps the changes that it still has to give.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::change::Change;
+use super::chunk::{ChangesChunk, RowsChunk};
+use super::writer::Shared;
+use crate::base::{Error, Kind, Result, Timestamp};
+use crate::engine::journal::Hash;
+
+/// Which kind of chunk is handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Rows of one table.
+    Rows,
+    /// Changes, as they lie in the journal.
+    Changes,
+}
+
+/// What an export was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exported {
+    /// The newest change before it: rows are as of this one or later, changes alone follow on it.
+    pub from: u64,
+    /// The newest change in it. 0: nothing was ever changed.
+    pub last: u64,
+    /// The instant of that change.
+    pub at: Timestamp,
+    /// The journal's hash at that change, in hexadecimal.
+    pub chain: String,
+    /// The rows handed out, by table; nothing for changes alone.
+    pub tables: Vec<(String, u64)>,
+    /// The changes handed out.
+    pub changes: u64,
+    /// Bytes of all chunks.
+    pub bytes: u64,
+}
+
+/// Which changes the journal must keep.
+#[derive(Default)]
+pub(super) struct Holds {
+    state: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    /// Asked for until further notice.
+    asked: Option<u64>,
+    /// Of exports under way.
+    running: Vec<u64>,
+}
+
+impl Holds {
+    pub(super) fn ask(&self, number: u64) {
+        self.state.lock().asked = Some(number);
+    }
+
+    /// The changes after this number are held.
+    pub(super) fn lowest(&self) -> Option<u64> {
+        let held = self.state.lock();
+        held.running.iter().copied().chain(held.asked).min()
+    }
+
+    fn run(self: &Arc<Self>, number: u64) -> Running {
+        self.state.lock().running.push(number);
+        Running { holds: self.clone(), number }
+    }
+}
+
+/// Holds the changes after a number for as long as it lives.
+struct Running {
+    holds: Arc<Holds>,
+    number: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut held = self.holds.state.lock();
+        if let Some(at) = held.running.iter().position(|number| *number == self.number) {
+            held.running.swap_remove(at);
+        }
+    }
+}
+
+pub(super) fn export(
+    shared: &Shared,
+    keep_from: u64,
+    each: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
+) -> Result<Exported> {
+    let (from, tables) = {
+        let view = shared.state.view()?;
+        (view.last()?, view.tables()?)
+    };
+    // The change that the export begins at goes with it too: its instant is asked for when nothing follows.
+    let first = keep_from.min(from).max(1);
+    let _running = shared.holds.run(first - 1);
+    let first = first.max(shared.journal.first_number());
+    let mut exported = Exported { from, ..Exported::default() };
+    let mut give = |exported: &mut Exported, part: Part, bytes: &[u8]| {
+        exported.bytes += bytes.len() as u64;
+        each(part, bytes)
+    };
+    let begin = RowsChunk::begin(Vec::new(), from, "")?.into_bytes();
+    give(&mut exported, Part::Rows, &begin)?;
+    for table in tables {
+        let mut rows = 0;
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = page(shared, &table, after.take())?;
+            if page.rows > 0 {
+                give(&mut exported, Part::Rows, &page.bytes)?;
+            }
+            rows += page.rows;
+            match page.next {
+                Some(key) => after = Some(key),
+                None => break,
+            }
+        }
+        exported.tables.push((table, rows));
+    }
+    // Every page showed this change or an earlier one, and all of them are on the disk.
+    let last = shared.state.view()?.last()?;
+    let end = RowsChunk::begin(begin, last, "")?.into_bytes();
+    give(&mut exported, Part::Rows, &end)?;
+    changes(shared, first, last, &mut exported, &mut |exported, bytes| give(exported, Part::Changes, bytes))?;
+    Ok(exported)
+}
+
+pub(super) fn export_changes(
+    shared: &Shared,
+    after: u64,
+    upto: u64,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Exported> {
+    let _running = shared.holds.run(after);
+    let newest = *shared.acknowledged.borrow();
+    if after > newest {
+        return Err(Error::conflict(format!("the store has changes up to {newest}, not yet {after}")).hint(
+            "these backups are of another store, or of a later state of this one; make a full backup",
+        ));
+    }
+    let oldest = shared.journal.first_number();
+    if after + 1 < oldest {
+        return Err(no_longer(after + 1, oldest));
+    }
+    let last = upto.min(newest).max(after);
+    let mut exported = Exported { from: after, ..Exported::default() };
+    changes(shared, after + 1, last, &mut exported, &mut |exported, bytes| {
+        exported.bytes += bytes.len() as u64;
+        each(bytes)
+    })?;
+    Ok(exported)
+}
+
+/// Rows of one chunk, read from a view that is gone when they are handed out.
+struct Page {
+    bytes: Vec<u8>,
+    rows: u64,
+    /// The last key, when there may be more.
+    next: Option<Vec<u8>>,
+}
+
+fn page(shared: &Shared, table: &str, after: Option<Vec<u8>>) -> Result<Page> {
+    let view = shared.state.view()?;
+    let mut chunk = RowsChunk::begin(Vec::new(), view.last()?, table)?;
+    let (mut rows, mut last, mut full) = (0, Vec::new(), false);
+    let begin = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    view.scan(table, (begin, Bound::Unbounded), false, &mut |key, value| {
+        if rows > 0 && !chunk.fits(key, value) {
+            full = true;
+            return Ok(false);
+        }
+        rows += 1;
+        full = !chunk.add(key, value);
+        last.clear();
+        last.extend_from_slice(key);
+        Ok(!full)
+    })?;
+    Ok(Page { bytes: chunk.into_bytes(), rows, next: full.then_some(last) })
+}
+
+/// Hands out the records `first..=last`, and says of the last what there is to say.
+fn changes(
+    shared: &Shared,
+    first: u64,
+    last: u64,
+    exported: &mut Exported,
+    give: &mut dyn FnMut(&mut Exported, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let gone = |e: Error| match e.kind() {
+        Kind::NotFound => no_longer(first, shared.journal.first_number()),
+        _ => e,
+    };
+    let mut chunk = ChangesChunk::default();
+    let mut next = first;
+    while next <= last {
+        // The chunk is filled first and given away then, so that a slow taker keeps no file open.
+        shared
+            .journal
+            .replay_raw(next, &mut |raw| {
+                if raw.number > last || !chunk.is_empty() && !chunk.fits(raw) {
+                    return Ok(false);
+                }
+                chunk.add(raw);
+                exported.changes += 1;
+                if raw.number == last {
+                    exported.at = Change::decode(last, raw.payload())?.origin.at;
+                    exported.chain = hex(&raw.hash);
+                }
+                next = raw.number + 1;
+                Ok(true)
+            })
+            .map_err(gone)?;
+        if chunk.is_empty() {
+            return Err(Error::internal(format!("change {next} is not in the journal")));
+        }
+        give(exported, chunk.bytes())?;
+        chunk.clear();
+    }
+    exported.last = last;
+    if exported.changes == 0 {
+        exported.chain = hex(&shared.journal.hash(last).map_err(gone)?);
+        if last >= shared.journal.first_number() {
+            shared.journal.replay_raw(last, &mut |raw| {
+                exported.at = Change::decode(last, raw.payload())?.origin.at;
+                Ok(false)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn no_longer(wanted: u64, oldest: u64) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("change {wanted} is no longer in the journal, which begins at change {oldest}"),
+    )
+    .hint("make a full backup; later ones can follow on it")
+}
+
+/// A hash as text.
+pub(super) fn hex(hash: &Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
