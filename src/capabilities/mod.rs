@@ -6,6 +6,7 @@ pub mod clients;
 pub mod identity;
 pub mod overview;
 pub mod settings;
+pub mod storage;
 pub mod tasks;
 pub mod telemetry;
 
@@ -20,6 +21,7 @@ pub const ALL: &[&dyn Capability] = &[
     &agents::Agents,
     &telemetry::Telemetry,
     &tasks::Tasks,
+    &storage::Storage,
     &audit::Audit,
     &overview::Overview,
 ];
