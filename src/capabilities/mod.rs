@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod backups;
 pub mod clients;
 pub mod identity;
 pub mod overview;
@@ -23,6 +24,7 @@ pub const ALL: &[&dyn Capability] = &[
     &tasks::Tasks,
     &storage::Storage,
     &audit::Audit,
+    &backups::Backups,
     &overview::Overview,
 ];
 
