@@ -106,13 +106,9 @@ fn telemetry(findings: &mut Findings, verified: &Verified) {
 
 /// Opens every key of the vault.
 fn keys(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(ctx.site.folder.join("keys")) else { return Ok(()) };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let name =
-            path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".sealed"));
-        let Some(name) = name else { continue };
+    for name in ctx.site.vault.names()? {
         findings.looked_at += 1;
-        if let Err(e) = ctx.site.vault.get(name) {
+        if let Err(e) = ctx.site.vault.get(&name) {
             findings.add(format!("keys/{name}"), e.detail(), "restore the keys of a backup");
         }
     }
