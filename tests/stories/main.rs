@@ -12,4 +12,6 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod restored;
+mod storage;
 mod trust;
