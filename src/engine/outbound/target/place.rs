@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -36,6 +36,33 @@ impl Place {
                 .hint("make the folder, or mount the file system that it is on")),
             Err(e) => Err(failed(path, "opened", e)),
         }
+    }
+
+    /// Opens the folder `name` in this one and makes it when it is missing.
+    pub(super) fn below(&self, name: &Path) -> Result<Place> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        match rustix::fs::mkdirat(&self.folder, name, Mode::RWXU) {
+            Ok(()) => self.sync_folder()?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(&path, "made", e)),
+        }
+        let folder = rustix::fs::openat(&self.folder, name, flags, Mode::empty())
+            .map_err(|e| failed(&path, "opened", e))?;
+        Ok(Place { folder, path })
+    }
+
+    /// The number of the mount that the folder is on, as in `/proc/self/mountinfo`.
+    pub(super) fn mount(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.folder.as_raw_fd()))
+            .map_err(|e| self.failed("looked up", e))?;
+        let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+        number.ok_or_else(|| Error::unavailable("the system does not tell what a folder is mounted on"))
+    }
+
+    /// Writes everything of the file system that the folder is on to its medium.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.folder).map_err(|e| self.failed("synced", e))
     }
 
     /// Bytes that are free here for this user.
@@ -105,7 +132,7 @@ impl Place {
     /// Syncs `file`. What a failed sync leaves cannot be trusted, even if it reads well: it is removed.
     fn sync(&self, file: &File, part: &str) -> Result<()> {
         file.sync_all().map_err(|e| {
-            let _ = rustix::fs::unlinkat(&self.folder, part, AtFlags::empty());
+            self.discard(part);
             self.failed("synced", e)
         })
     }
@@ -127,7 +154,7 @@ impl Place {
             Err(Errno::EXIST) => return Err(taken()),
             // FAT and some network file systems do not know this kind of renaming.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                if self.file(to)?.is_some() {
+                if rustix::fs::statat(&self.folder, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                     return Err(taken());
                 }
                 rustix::fs::renameat(&self.folder, from, &self.folder, to)
@@ -136,6 +163,11 @@ impl Place {
             Err(e) => return Err(self.failed("written to", e)),
         }
         self.sync_folder()
+    }
+
+    /// Removes a file of our own that came to nothing.
+    pub(super) fn discard(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
     }
 
     fn sync_folder(&self) -> Result<()> {
