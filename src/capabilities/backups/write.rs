@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::memory::Meter;
 use super::store::plan;
-use crate::base::{Result, Secret, Timestamp};
+use crate::base::{Result, Timestamp};
 use crate::engine::archive::{Paced, Recipient, Summary, Writer};
 use crate::engine::store::{Exported, Part};
 use crate::kit::{Ctx, followed, generation};
@@ -109,7 +109,7 @@ pub fn write_full<W: Write>(
         *number += 1;
         writer.entry(&format!("store/{folder}/{number:06}"), chunk)
     })?;
-    for (name, secret) in secrets(ctx)? {
+    for (name, secret) in ctx.site.vault.export()? {
         writer.entry(&format!("keys/{name}"), secret.expose())?;
     }
     if let Some(text) = &ctx.site.configuration
@@ -149,20 +149,6 @@ pub(super) fn write_changes<W: Write>(
         None => BTreeMap::new(),
     };
     finish(writer, manifest, End { store: exported, telemetry })
-}
-
-/// Everything in the vault, by name.
-fn secrets(ctx: &Ctx<'_>) -> Result<Vec<(String, Secret<Vec<u8>>)>> {
-    let mut secrets = Vec::new();
-    for entry in std::fs::read_dir(ctx.site.folder.join("keys"))?.flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        if let Some(name) = file.strip_suffix(".sealed")
-            && let Some(secret) = ctx.site.vault.get(name)?
-        {
-            secrets.push((name.to_owned(), secret));
-        }
-    }
-    Ok(secrets)
 }
 
 fn manifest(ctx: &Ctx<'_>, kind: &str, generation: u64, options: &Options) -> Result<Manifest> {
