@@ -201,7 +201,7 @@ fn telemetry<W: Write>(
 }
 
 /// About how many bytes a full backup will have: as the last one, or what there is to be read.
-pub(super) fn expected(ctx: &Ctx<'_>, telemetry: bool) -> Result<u64> {
+pub fn expected(ctx: &Ctx<'_>, telemetry: bool) -> Result<u64> {
     let read = ctx.read()?;
     let known = super::store::backups(&read, ctx.tenant)?;
     if let Some(last) = super::store::newest(&known, true).filter(|last| last.telemetry == telemetry) {
