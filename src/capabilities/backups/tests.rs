@@ -410,7 +410,7 @@ fn the_past_is_looked_at_and_one_thing_brought_back() {
     assert_eq!(fs::read_dir(site.folder.join("scratch")).unwrap().count(), 0, "it goes when nobody looks");
     // Minutes that no backup has yet can be looked at too.
     note(&site, 1, "uno");
-    let now = site.clock.now().to_string();
+    let now = (site.clock.now() - Span::from_seconds(1)).to_string();
     note(&site, 1, "un");
     let asked = past::Then { at: now, word: "notes".into(), ..past::Then::default() };
     assert_eq!(past::then(&owner(&site), asked).unwrap().items[0].fields[0].then, "uno");

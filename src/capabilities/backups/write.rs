@@ -15,7 +15,7 @@ use crate::engine::store::{Exported, Part};
 use crate::kit::{Ctx, followed, generation};
 
 /// The form of backup files that this program writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// Bytes of a configuration file that are saved.
 pub(super) const CONFIGURATION_BYTES_MAX: usize = 1024 * 1024;
 /// The entry of the configuration.
