@@ -20,6 +20,10 @@ const SYNC_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes that a probe writes.
 const PROBE_BYTES: usize = 64 * 1024;
 
+/// What to do when the system does not let the server into a folder.
+const CONFINED: &str = "give the server's user the right to write there; a unit of systemd that confines it needs the \
+    folder in `ReadWritePaths=`, and below `/media`, `/mnt` or `/srv` an `InaccessiblePaths=` that leaves it out";
+
 /// An open folder.
 pub(super) struct Place {
     folder: OwnedFd,
@@ -356,10 +360,10 @@ fn failed(path: &Path, done: &str, error: impl Into<io::Error>) -> Error {
         io::ErrorKind::PermissionDenied => Kind::Forbidden,
         _ => Kind::Unavailable,
     };
-    let why = match error.kind() {
-        io::ErrorKind::PermissionDenied => ": the server may not",
-        io::ErrorKind::ReadOnlyFilesystem => ": it is read-only",
-        _ => "",
+    let (why, hint) = match error.kind() {
+        io::ErrorKind::PermissionDenied => (": the server may not", CONFINED),
+        io::ErrorKind::ReadOnlyFilesystem => (": it is read-only", CONFINED),
+        _ => ("", "look at the disk and what the system says of it (`dmesg`)"),
     };
-    Error::new(kind, format!("`{}` cannot be {done}{why}", place.display())).because(error)
+    Error::new(kind, format!("`{}` cannot be {done}{why}", place.display())).hint(hint).because(error)
 }

@@ -53,6 +53,7 @@ pub(super) struct Removable {
     clock: Clock,
     mounts: PathBuf,
     disks: PathBuf,
+    udev: PathBuf,
 }
 
 /// One line of `/proc/self/mountinfo`.
@@ -90,6 +91,7 @@ impl Removable {
             clock: clock.clone(),
             mounts: "/proc/self/mountinfo".into(),
             disks: "/dev/disk".into(),
+            udev: "/run/udev/data".into(),
         })
     }
 
@@ -111,9 +113,9 @@ impl Removable {
         let Some(mount) = mounts(&text).into_iter().find(|m| m.number == number && m.point == *point) else {
             return absent();
         };
-        let marks = [("by-label", &self.settings.label), ("by-uuid", &self.settings.uuid)];
+        let marks = [("label", &self.settings.label), ("uuid", &self.settings.uuid)];
         for (kind, mark) in marks.into_iter().filter_map(|(kind, mark)| mark.as_ref().map(|m| (kind, m))) {
-            if !self.is_marked(&mount, kind, mark) {
+            if !self.is_marked(&mount, kind, &udev_name(mark)) {
                 return Ok(Err(format!("another medium is at `{}`; waiting for {wanted}", point.display())));
             }
         }
@@ -124,15 +126,22 @@ impl Removable {
         Ok(Ok(Present { top, place, mount }))
     }
 
+    /// Whether what is mounted bears the label or UUID, as the links of `/dev/disk` say; a confined service does not
+    /// see these, but what udev has noted of the device.
     fn is_marked(&self, mount: &Mount, kind: &str, mark: &str) -> bool {
-        let link = self.disks.join(kind).join(udev_name(mark));
+        let link = self.disks.join(format!("by-{kind}")).join(mark);
         let device = std::fs::metadata(&link)
             .map(|meta| format!("{}:{}", rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())));
         let same_path = || {
             let (a, b) = (std::fs::canonicalize(&link), std::fs::canonicalize(&mount.source));
             a.is_ok_and(|a| b.is_ok_and(|b| a == b))
         };
-        device.is_ok_and(|device| device == mount.device) || same_path()
+        let noted = || {
+            let line = format!("E:ID_FS_{}_ENC={mark}", kind.to_uppercase());
+            std::fs::read_to_string(self.udev.join(format!("b{}", mount.device)))
+                .is_ok_and(|text| text.lines().any(|noted| noted == line))
+        };
+        device.is_ok_and(|device| device == mount.device) || same_path() || noted()
     }
 
     fn here(&self) -> Result<Present> {
@@ -296,6 +305,7 @@ nonsense
         let mut target = Removable::new(&settings, &Clock::system()).unwrap();
         target.mounts = temp.path().join("mountinfo");
         target.disks = temp.path().join("disk");
+        target.udev = temp.path().to_owned();
         let number = Place::open(&point).unwrap().mount().unwrap();
         let source = temp.path().join("sdb1");
         let line = format!("{number} 1 99:1 / {} rw - ext4 {} rw\n", point.display(), source.display());
@@ -342,7 +352,7 @@ nonsense
 
     #[test]
     fn only_the_named_medium_will_do() {
-        let (_temp, mut target, line) = faked();
+        let (temp, mut target, line) = faked();
         target.settings.label = Some("A B".into());
         assert_eq!(target.state().unwrap(), State::Ready);
         assert!(target.describe().contains("A B"));
@@ -352,6 +362,8 @@ nonsense
         std::fs::write(&target.mounts, &line).unwrap();
         target.settings.uuid = Some("12AB-34CD".into());
         assert!(matches!(target.state().unwrap(), State::Absent(_)), "both marks must be right");
+        std::fs::write(temp.path().join("b99:1"), "S:disk\nE:ID_FS_UUID_ENC=12AB-34CD\n").unwrap();
+        assert_eq!(target.state().unwrap(), State::Ready, "as udev noted it");
     }
 
     #[test]

@@ -186,6 +186,8 @@ impl S3 {
                 .with_secret_access_key(self.key.expose())
                 .with_virtual_hosted_style_request(!settings.path_style)
                 .with_allow_http(settings.authority.is_none())
+                // One by one: not every store knows how to remove many at once.
+                .with_disable_bulk_delete(true)
                 .with_http_connector(http.clone())
                 .with_retry(RetryConfig {
                     backoff: BackoffConfig {
