@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod backups;
 mod clients;
 mod crash;
 mod devices;
@@ -13,4 +14,6 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod restored;
+mod storage;
 mod trust;
