@@ -4,6 +4,7 @@
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
 mod agent;
+mod audit;
 mod config;
 mod demo;
 mod folder;
@@ -40,6 +41,9 @@ enum Role {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigRole),
+    /// Proves an exported audit log, without a server.
+    #[command(subcommand)]
+    Audit(audit::AuditRole),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
     /// Prints the version.
@@ -143,6 +147,7 @@ pub fn run() -> ExitCode {
         Role::Demo(arguments) => demo::demo(&arguments),
         Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
         Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::Audit(role) => audit::audit(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
@@ -201,6 +206,7 @@ mod tests {
             "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
             "muster config check x.toml",
             "muster config show",
+            "muster audit verify x.jsonl --key 00",
             "muster setup-code --data x",
             "muster version",
         ] {

@@ -29,6 +29,7 @@ use config::Config;
 use control::{Answers, Control};
 use opening::Purpose;
 
+pub use crate::capabilities::audit::{Proved, prove};
 pub use command::{Access, Stopped};
 
 /// How long running requests may take when the server stops.
