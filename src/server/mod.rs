@@ -9,7 +9,9 @@ pub mod config;
 pub mod control;
 pub mod format;
 mod hosts;
+mod mend;
 mod opening;
+mod rehearsal;
 mod renewal;
 
 use std::net::SocketAddr;
@@ -79,6 +81,7 @@ impl Server {
         let hosts = hosts::of(&config);
         let (names, addresses) = hosts::split(&hosts);
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
+        mend::restored(&site, ALL)?;
         let certificate = site.authority.issue_server(&names, &addresses)?;
         let tls = ServerTls::new(&site.authority, &certificate, &clock)?;
 
