@@ -9,6 +9,7 @@ pub mod settings;
 pub mod tasks;
 pub mod telemetry;
 
+use crate::engine::store::Migration;
 use crate::kit::Capability;
 
 /// Every capability, in dependency order.
@@ -22,3 +23,7 @@ pub const ALL: &[&dyn Capability] = &[
     &audit::Audit,
     &overview::Overview,
 ];
+
+/// The history of what the capabilities store, in order of version; a start runs what its folder lacks.
+pub const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "entries of the audit log get a chain", run: audit::adopt }];

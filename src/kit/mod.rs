@@ -27,7 +27,8 @@ pub use ctx::{Change, Ctx, Permit, Request};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
-    Access, Cookie, Flash, Live, LiveFn, NavItem, Page, PageFn, PageRequest, Pages, Reply, Shell, html,
+    Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,
+    Reply, Shell, html,
 };
 pub use presence::{Presence, Seen};
 pub use qr::{QR_BYTES_MAX, qr};

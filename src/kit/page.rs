@@ -1,6 +1,7 @@
 //! Console pages: handlers, what they are asked and what they answer, and the shell around every page.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use askama::Template;
 
@@ -49,12 +50,34 @@ pub struct Cookie {
 }
 
 /// What a page answers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Reply {
     /// A page or fragment, with its status.
     Html(u16, String),
     /// Go there (303), perhaps with cookies.
     Redirect(String, Vec<Cookie>),
+    /// A file to keep.
+    File(Download),
+}
+
+/// Gives a file part by part; `None` ends it.
+pub type NextPart = Box<dyn FnMut() -> Result<Option<Vec<u8>>> + Send>;
+
+/// A file that is made while it is sent, so that it may be larger than memory.
+pub struct Download {
+    /// What the browser calls it.
+    pub name: String,
+    /// Its media type.
+    pub kind: &'static str,
+    /// The next part. It runs on a thread that may wait for the disk, each time the receiver has taken the part before;
+    /// an error cuts the file off, so that the receiver sees that it is not whole.
+    pub next: NextPart,
+}
+
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Download").field("name", &self.name).field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 /// Who may open a page.

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::config::{Config, KekSource};
 use super::format;
 use crate::base::{Error, Result, Span};
-use crate::capabilities::{ALL, settings};
+use crate::capabilities::{ALL, MIGRATIONS, settings};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Kek, Vault};
 use crate::engine::http::assets;
@@ -62,6 +62,7 @@ pub(super) fn site(
     let authority = Authority::open(&vault, &config.site.name, clock)?;
     let mut store_options = store::Options::new(clock.clone());
     store_options.tables = tables();
+    store_options.migrations = MIGRATIONS.to_vec();
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
     let mut logs_options = logs::Options::new(clock.clone());

@@ -9,7 +9,7 @@ use actix_web::http::{Method as HttpMethod, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::caller::Caller;
-use super::{Surface, errors, form, reference, specificity};
+use super::{Surface, download, errors, form, reference, specificity};
 use crate::base::{Error, Kind, Result};
 use crate::engine::http::{Refusal, body, log};
 use crate::kit::{Access, Actor, Cookie, PageRequest, Reply};
@@ -189,6 +189,7 @@ fn leave(reply: Reply) -> HttpResponse {
             }
             answer.finish()
         }
+        Reply::File(file) => download::send(file),
     }
 }
 

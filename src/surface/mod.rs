@@ -12,6 +12,7 @@
 
 mod caller;
 mod console;
+mod download;
 mod errors;
 mod follow;
 mod form;

@@ -1,7 +1,7 @@
 //! Turns the events of a change into entries.
 
+use super::chain::{self, Chain};
 use super::model::{Entry, presentable};
-use super::store::ENTRIES;
 use crate::base::{Result, TenantId};
 use crate::capabilities::{agents, identity};
 use crate::engine::store;
@@ -17,6 +17,7 @@ pub(super) fn follow(_: &Ctx<'_>, change: &mut Change<'_>, told: &store::Change)
     };
     for (place, event) in told.events.iter().enumerate() {
         let entry = Entry {
+            number: 0,
             change: told.number,
             place: place as u32,
             at: told.origin.at,
@@ -28,8 +29,9 @@ pub(super) fn follow(_: &Ctx<'_>, change: &mut Change<'_>, told: &store::Change)
             detail: presentable(&event.detail),
             from: told.origin.from.clone(),
             request: told.origin.request.clone(),
+            chain: Chain::default(),
         };
-        change.tx.put(&ENTRIES, &(tenant, entry.change, entry.place), &entry)?;
+        chain::append(change.tx, tenant, entry)?;
     }
     Ok(())
 }

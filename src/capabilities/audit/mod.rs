@@ -2,8 +2,10 @@
 //!
 //! Invariant: entries are written by the follower alone; no operation changes or removes one.
 //! Invariant: following a change twice gives the same entries, for their key is the change's number and the event's place.
+//! Invariant: the entries of a tenant are numbered without gaps, and each hashes over the one before.
 //! Invariant: no entry holds a password, a token or a digest.
 
+mod chain;
 mod follow;
 mod model;
 mod ops;
@@ -12,8 +14,9 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use chain::{Chain, Head, adopt};
 pub use model::Entry;
-pub use ops::{AuditAsked, list};
+pub use ops::{AuditAsked, AuditNumber, find, list};
 
 use crate::kit::{Capability, Followers, NavItem, Ops, Pages};
 
@@ -27,6 +30,7 @@ impl Capability for Audit {
 
     fn ops(&self, ops: &mut Ops) {
         ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
+        ops.get("audit.find", "/audit/{number}", "Shows one entry of the audit log.", find);
     }
 
     fn pages(&self, pages: &mut Pages) {

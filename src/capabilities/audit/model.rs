@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::chain::Chain;
 use crate::base::{Subject, Timestamp};
 
 /// Bytes of an entry's detail; a longer one is replaced by a note.
@@ -14,6 +15,9 @@ const SECRET_WORDS: [&str; 8] =
 /// One thing that was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Entry {
+    /// Its place in the log of its tenant: 1, 2, 3 … without gaps.
+    #[serde(default)]
+    pub number: u64,
     /// Number of the change that told it.
     pub change: u64,
     /// Its place among the events of that change.
@@ -36,6 +40,9 @@ pub struct Entry {
     pub from: String,
     /// Identifier of the request, as in the server's log.
     pub request: String,
+    /// Hash over this entry and the chain of the one before; it is over no field that comes after it.
+    #[serde(default)]
+    pub chain: Chain,
 }
 
 impl Entry {
@@ -113,7 +120,11 @@ impl Subject for Entry {
     }
 
     fn number(&self, key: &str) -> Option<f64> {
-        (key == "change").then_some(self.change as f64)
+        match key {
+            "change" => Some(self.change as f64),
+            "number" => Some(self.number as f64),
+            _ => None,
+        }
     }
 
     fn mentions(&self, word: &str) -> bool {
@@ -124,14 +135,11 @@ impl Subject for Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::base::Selector;
-
-    fn entry() -> Entry {
+impl Entry {
+    /// An entry as it may stand in the log; its chain is made up.
+    pub(super) fn sample() -> Entry {
         Entry {
+            number: 3,
             change: 7,
             place: 0,
             at: Timestamp::from_milliseconds(1_790_000_000_000),
@@ -140,11 +148,20 @@ mod tests {
             action: "agents.retire".into(),
             event: "agents.retired".into(),
             subject: "agt_00000000000000000000000002".into(),
-            detail: json!({ "name": { "before": "a", "after": "b" } }).to_string(),
+            detail: serde_json::json!({ "name": { "before": "a", "after": "b" } }).to_string(),
             from: "10.0.0.7".into(),
             request: "r1".into(),
+            chain: Chain::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::base::Selector;
 
     #[test]
     fn secrets_never_stand_in_a_detail() {
@@ -168,9 +185,9 @@ mod tests {
             ("retired -from:10.0.0.7", false),
             ("change>6 day:2026-09-21", true),
         ] {
-            assert_eq!(Selector::parse(filter).unwrap().matches(&entry()), expected, "{filter}");
+            assert_eq!(Selector::parse(filter).unwrap().matches(&Entry::sample()), expected, "{filter}");
         }
-        assert_eq!(entry().fields(), [("name".to_owned(), "a → b".to_owned())]);
-        assert_eq!((entry().cursor().as_str(), entry().who()), ("7-0", "Inès Moreau"));
+        assert_eq!(Entry::sample().fields(), [("name".to_owned(), "a → b".to_owned())]);
+        assert_eq!((Entry::sample().cursor().as_str(), Entry::sample().who()), ("7-0", "Inès Moreau"));
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::chain::{self, STEP};
 use super::model::Entry;
 use super::store::ENTRIES;
 use crate::base::{Error, Page, Result, Selector, limits};
@@ -11,8 +12,19 @@ use crate::kit::Ctx;
 
 /// Entries that one call looks at; a filter that finds less than a page in them gives a short page and a cursor.
 const ENTRIES_LOOKED_AT_MAX: usize = 20_000;
-/// Entries that are read at once.
-const STEP: usize = 500;
+/// Which entry.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+pub struct AuditNumber {
+    /// Its number in the log.
+    pub number: u64,
+}
+
+/// Shows one entry.
+pub fn find(ctx: &Ctx<'_>, asked: AuditNumber) -> Result<Entry> {
+    ctx.require("audit.read")?;
+    chain::numbered(&ctx.read()?, ctx.tenant, asked.number)?
+        .ok_or_else(|| Error::not_found("entry of the audit log", asked.number))
+}
 
 /// Which entries.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

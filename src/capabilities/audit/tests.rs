@@ -35,6 +35,13 @@ fn events_become_entries_once_newest_first_in_pages() {
 
     let all = list(&ctx, ask("", None, 100)).unwrap();
     assert_eq!((all.items.len(), all.next), (7, None));
+    let mut chain = Chain::genesis(site.tenant);
+    for (n, entry) in all.items.iter().rev().enumerate() {
+        chain = chain.next(entry);
+        assert_eq!((entry.number, entry.chain), (n as u64 + 1, chain));
+        assert_eq!(&find(&ctx, AuditNumber { number: entry.number }).unwrap(), entry);
+    }
+    assert_eq!(find(&ctx, AuditNumber { number: 8 }).unwrap_err().kind(), Kind::NotFound);
     let first = all.items.last().unwrap();
     assert_eq!((first.event.as_str(), first.name.as_str()), ("identity.set_up", "Inès Moreau"));
     assert_eq!(all.items[0].who(), "Muster");

@@ -94,14 +94,26 @@ impl Store {
             action: "store.migrate".into(),
             ..Origin::default()
         };
-        self.write(origin, |tx| {
-            for step in options.migrations.iter().filter(|step| step.version > present) {
-                (step.run)(tx).map_err(|e| {
-                    Error::unavailable(format!("migration {} `{}` failed: {e}", step.version, step.name))
-                })?;
+        let steps = || options.migrations.iter().filter(|step| step.version > present);
+        loop {
+            // One change for all, but where a step says that it has to go on in another.
+            let done = self.write(origin.clone(), |tx| {
+                let done = tx.get(&SCHEMA, &())?.unwrap_or(0);
+                for step in steps().filter(|step| step.version > done) {
+                    (step.run)(tx).map_err(|e| {
+                        Error::unavailable(format!("migration {} `{}` failed: {e}", step.version, step.name))
+                    })?;
+                    if tx.goes_on() {
+                        return Ok(false);
+                    }
+                    tx.put(&SCHEMA, &(), &step.version)?;
+                }
+                Ok(true)
+            })?;
+            if done {
+                return Ok(());
             }
-            tx.put(&SCHEMA, &(), &newest)
-        })
+        }
     }
 }
 

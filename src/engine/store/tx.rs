@@ -16,7 +16,8 @@ use super::table::Table;
 use super::value;
 use crate::base::{Error, Result};
 
-/// One step of the schema's history. All steps that a folder lacks run in one change when it is opened.
+/// One step of the schema's history. All steps that a folder lacks run in one change when it is opened, unless one says
+/// [`Tx::go_on`].
 #[derive(Clone, Copy)]
 pub struct Migration {
     /// The schema's version after it.
@@ -36,11 +37,13 @@ pub struct Tx {
     events: Vec<Event>,
     number: u64,
     origin: Origin,
+    again: bool,
 }
 
 impl Tx {
     pub(super) fn new(state: Arc<State>, recent: Arc<Recent>, number: u64, origin: Origin) -> Tx {
-        Tx { state, recent, view: OnceCell::new(), layer: Layer::new(), events: Vec::new(), number, origin }
+        let (view, layer, events) = (OnceCell::new(), Layer::new(), Vec::new());
+        Tx { state, recent, view, layer, events, number, origin, again: false }
     }
 
     /// Puts a value behind a key, over any that is there.
@@ -69,6 +72,17 @@ impl Tx {
     /// Who makes the change.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Says in a migration that there is more than one change should hold: what was done so far becomes a change of its
+    /// own, and the step runs again. It must find out by itself how far it has come.
+    pub fn go_on(&mut self) {
+        self.again = true;
+    }
+
+    /// Whether that was said since it was asked last.
+    pub(super) fn goes_on(&mut self) -> bool {
+        std::mem::take(&mut self.again)
     }
 
     pub(super) fn finish(self) -> (Layer, Vec<Event>, Origin) {
