@@ -4,12 +4,19 @@
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
 mod agent;
+mod backup;
 mod config;
 mod demo;
 mod folder;
+mod instant;
+mod key;
 mod notify;
+mod progress;
+mod recovery_key;
+mod restore;
 mod serve;
 mod stop;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -40,6 +47,15 @@ enum Role {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigRole),
+    /// Writes one encrypted file with everything, of a running or a stopped server.
+    Backup(backup::Backup),
+    /// Makes a data folder out of backups, as it was at any second.
+    Restore(restore::Restore),
+    /// Reads everything, and says what is wrong, where, and what can be done.
+    Verify(verify::Verify),
+    /// Shows or checks the key that opens the backups.
+    #[command(subcommand)]
+    RecoveryKey(recovery_key::RecoveryKey),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
     /// Prints the version.
@@ -143,6 +159,10 @@ pub fn run() -> ExitCode {
         Role::Demo(arguments) => demo::demo(&arguments),
         Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
         Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::Backup(arguments) => backup::backup(&arguments),
+        Role::Restore(arguments) => restore::restore(&arguments),
+        Role::Verify(arguments) => verify::verify(&arguments),
+        Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
@@ -202,11 +222,29 @@ mod tests {
             "muster config check x.toml",
             "muster config show",
             "muster setup-code --data x",
+            "muster backup /mnt/usb --data x --without-telemetry",
+            "muster backup -",
+            "muster restore /mnt/usb --data x --at 2026-11-20T14:02 --key key.txt --preview",
+            "muster restore a.muster --change 12 --share a --share b --replace --without-telemetry",
+            "muster verify --data x --config y",
+            "muster verify a.muster --key -",
+            "muster recovery-key show --shares --number 2",
+            "muster recovery-key check - --data x",
             "muster version",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["muster", "muster serv", "muster demo --agents 0", "muster serve --port 1"] {
+        for line in [
+            "muster",
+            "muster serv",
+            "muster demo --agents 0",
+            "muster serve --port 1",
+            "muster backup",
+            "muster restore",
+            "muster restore x --at 1 --change 2",
+            "muster restore x --key a --share b",
+            "muster recovery-key",
+        ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }
