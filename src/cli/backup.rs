@@ -39,7 +39,8 @@ pub(super) fn backup(arguments: &Backup) -> Result<(), Failure> {
                 .into());
         }
         let mut progress = Progress::begin(&clock);
-        let taken = arguments.folder.access(&clock)?.backup(telemetry, &mut out, &mut |n, of| progress.at(n, of));
+        let taken =
+            arguments.folder.access(&clock)?.backup(telemetry, &mut out, &mut |n, of| progress.at(n, of));
         let took = progress.end();
         let taken = taken?;
         out.flush().map_err(|e| Error::unavailable("standard output cannot be written").because(e))?;

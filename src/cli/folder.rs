@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Failure, configuration};
 use crate::engine::clock::Clock;
-use crate::server::{Access, Stopped};
 use crate::server::config::Config;
+use crate::server::{Access, Stopped};
 
 /// `--data` and `--config`, as every command on a data folder has them.
 #[derive(Args)]

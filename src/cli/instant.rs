@@ -53,7 +53,9 @@ mod tests {
             let expected: Instant = expected.parse().unwrap();
             assert_eq!((read.at.milliseconds(), read.zone), (expected.as_millisecond(), zone), "{text}");
         }
-        for text in ["", "2026-11-20", "14:02", "2026-13-20 14:02", "yesterday", "2026-11-20 25:00", "1790000000"] {
+        for text in
+            ["", "2026-11-20", "14:02", "2026-13-20 14:02", "yesterday", "2026-11-20 25:00", "1790000000"]
+        {
             assert!(read(text).is_err(), "{text}");
         }
     }

@@ -105,12 +105,12 @@ mod tests {
     #[test]
     fn the_line_says_rate_and_time_left() {
         let two = Duration::from_secs(2);
-        assert_eq!(
-            line(12_000_000, Some(48_000_000), two),
-            "12.0 MB of about 48.0 MB, 6.0 MB/s, 6 s left"
-        );
+        assert_eq!(line(12_000_000, Some(48_000_000), two), "12.0 MB of about 48.0 MB, 6.0 MB/s, 6 s left");
         assert_eq!(line(5_000, None, two), "5.0 kB, 2.5 kB/s");
         assert_eq!(line(60, Some(50), two), "60 B, 30 B/s", "an estimate that was too low is dropped");
-        assert_eq!((seconds(119.5), seconds(121.0), seconds(9_000.0)), ("120 s".into(), "3 min".into(), "3 h".into()));
+        assert_eq!(
+            (seconds(119.5), seconds(121.0), seconds(9_000.0)),
+            ("120 s".into(), "3 min".into(), "3 h".into())
+        );
     }
 }

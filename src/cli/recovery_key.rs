@@ -57,7 +57,8 @@ pub(super) fn recovery_key(role: &RecoveryKey) -> Result<(), Failure> {
                 kit["site"].as_str().unwrap_or_default(),
                 row["recipient"].as_str().unwrap_or_default()
             ));
-            for secret in kit["secrets"].as_array().into_iter().flatten().filter_map(|secret| secret.as_str()) {
+            for secret in kit["secrets"].as_array().into_iter().flatten().filter_map(|secret| secret.as_str())
+            {
                 say(secret);
             }
             Ok(())

@@ -99,7 +99,10 @@ pub(super) fn restore(arguments: &Restore) -> Result<(), Failure> {
         say(&format!("The folder that was there is now {}.", aside.display()));
     }
     say("");
-    say(&format!("Next: `muster serve --data {data}`. It begins generation {} of the site:", report.restored.generation));
+    say(&format!(
+        "Next: `muster serve --data {data}`. It begins generation {} of the site:",
+        report.restored.generation
+    ));
     say("people sign in again, and tasks that may have run since stand as unknown and do not run again.");
     Ok(())
 }
@@ -113,7 +116,10 @@ fn preview(report: &Report) {
     ));
     say(&format!("It would undo {} events that the backups know of:", report.undone));
     for event in report.restored.undone.iter().take(SHOWN_MAX) {
-        say(&format!("  {}  change {}  {}  {} {}", event.at, event.change, event.actor, event.event, event.subject));
+        say(&format!(
+            "  {}  change {}  {}  {} {}",
+            event.at, event.change, event.actor, event.event, event.subject
+        ));
     }
     if report.undone > SHOWN_MAX as u64 {
         say(&format!("  and {} more", report.undone - SHOWN_MAX as u64));

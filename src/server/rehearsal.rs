@@ -75,7 +75,10 @@ fn fetch(address: SocketAddr, pin: &Pin, site: &Site, path: &str) -> Result<Stri
     socket.set_write_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
     let name = ServerName::try_from("localhost")?;
     let mut stream = StreamOwned::new(ClientConnection::new(tls, name)?, socket);
-    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost:{}\r\naccept: text/html\r\nconnection: close\r\n\r\n", address.port());
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost:{}\r\naccept: text/html\r\nconnection: close\r\n\r\n",
+        address.port()
+    );
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut page = Vec::new();
     match stream.take(PAGE_BYTES_MAX).read_to_end(&mut page) {
@@ -97,7 +100,8 @@ mod tests {
     fn a_rehearsal_shows_the_sign_in_page_to_who_trusts_the_authority() {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
         opening::prepare(folder.path(), &clock).unwrap();
-        let site = opening::site(&Config::default(), folder.path(), &clock, Vec::new(), Purpose::Look).unwrap();
+        let site =
+            opening::site(&Config::default(), folder.path(), &clock, Vec::new(), Purpose::Rehearsal).unwrap();
         let site = Arc::new(site);
         let rehearsal = Rehearsal::start(&site).unwrap();
         assert_eq!(rehearsal.sign_in_page().unwrap(), "/setup");

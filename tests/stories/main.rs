@@ -12,4 +12,5 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod recovery;
 mod trust;
