@@ -10,8 +10,10 @@ mod demo;
 mod folder;
 mod instant;
 mod key;
+mod keys;
 mod notify;
 mod progress;
+mod rebuild;
 mod recovery_key;
 mod restore;
 mod serve;
@@ -53,6 +55,12 @@ enum Role {
     Restore(restore::Restore),
     /// Reads everything, and says what is wrong, where, and what can be done.
     Verify(verify::Verify),
+    /// Makes anew what follows from something else, while the server is stopped.
+    #[command(subcommand)]
+    Rebuild(rebuild::Rebuild),
+    /// Changes what seals the keys at rest.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Shows or checks the key that opens the backups.
     #[command(subcommand)]
     RecoveryKey(recovery_key::RecoveryKey),
@@ -162,6 +170,8 @@ pub fn run() -> ExitCode {
         Role::Backup(arguments) => backup::backup(&arguments),
         Role::Restore(arguments) => restore::restore(&arguments),
         Role::Verify(arguments) => verify::verify(&arguments),
+        Role::Rebuild(role) => rebuild::rebuild(&role),
+        Role::Keys(role) => keys::keys(&role),
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
@@ -228,6 +238,9 @@ mod tests {
             "muster restore a.muster --change 12 --share a --share b --replace --without-telemetry",
             "muster verify --data x --config y",
             "muster verify a.muster --key -",
+            "muster rebuild index --data x",
+            "muster rebuild state",
+            "muster keys rotate --to passphrase --new-passphrase - --data x",
             "muster recovery-key show --shares --number 2",
             "muster recovery-key check - --data x",
             "muster version",

@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(line(60, Some(50), two), "60 B, 30 B/s", "an estimate that was too low is dropped");
         assert_eq!(
             (seconds(119.5), seconds(121.0), seconds(9_000.0)),
-            ("120 s".into(), "3 min".into(), "3 h".into())
+            ("2 min".into(), "3 min".into(), "3 h".into())
         );
     }
 }

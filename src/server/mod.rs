@@ -14,9 +14,11 @@ pub mod format;
 mod hosts;
 mod mend;
 mod opening;
+pub mod rebuild;
 mod rehearsal;
 mod renewal;
 mod restore;
+mod rotate;
 mod verify;
 
 use std::net::SocketAddr;
@@ -40,6 +42,7 @@ use opening::Purpose;
 pub use backup::Taken;
 pub use command::{Access, Stopped};
 pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};
+pub use rotate::NewKek;
 pub use verify::{Looked, verify};
 
 pub use crate::capabilities::backups::{Progress, Report};
@@ -231,6 +234,7 @@ fn answers(site: &Arc<Site>) -> Answers {
             let ctx = Ctx::new(&calls, Actor::System, request(from, id));
             match op {
                 verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
+                rotate::ASKED => rotate::asked(&ctx, &input),
                 _ => surface::call(&ops, &ctx, op, input),
             }
         }),

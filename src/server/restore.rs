@@ -167,7 +167,7 @@ impl Wanted<'_> {
 }
 
 impl Keys {
-    fn of(&self, data: &Path, config: &Config, clock: &Clock) -> Result<Vec<RecoveryKey>> {
+    pub(super) fn of(&self, data: &Path, config: &Config, clock: &Clock) -> Result<Vec<RecoveryKey>> {
         match self {
             Keys::Shares(shares) => {
                 let texts: Vec<&str> = shares.iter().map(|share| share.expose().trim()).collect();
@@ -273,7 +273,7 @@ fn beside(data: &Path, word: &str) -> Result<PathBuf> {
 }
 
 /// Runs `work` while `watch` is told of the progress.
-fn watched<T>(
+pub(super) fn watched<T>(
     meter: &Meter,
     watch: &(dyn Fn(&Progress) + Sync),
     work: impl FnOnce() -> Result<T>,

@@ -4,23 +4,41 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use muster::base::Span;
-use muster::capabilities::{backups, telemetry};
+use muster::capabilities::{agents, backups, tasks, telemetry};
 use muster::engine::clock::Clock;
-use muster::kit::{Actor, Ctx, Request};
+use muster::kit::{Actor, ById, Ctx, Request};
 use muster::server::config::Config;
 use muster::server::control::Client;
 use muster::server::{Options, Server};
+use muster::wire::Work;
 use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::crash::{free_port, load, ready, said, start};
 use crate::devices::Device;
 use crate::harness::{Muster, PASSWORD, config, until};
+use crate::program::{end, start_agent};
+
+/// A server that is killed when the story breaks off: whoever waits for its connections would wait for ever.
+struct Running(Child);
+
+impl Running {
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
 
 /// Runs a command of the program.
 fn muster(arguments: &[&str]) -> Output {
@@ -87,9 +105,9 @@ fn a_backup_of_a_busy_server_comes_back_after_kill_9() {
     let file = keep.path().join("busy.muster");
     let (http, mqtt) = (free_port(), free_port());
     let acknowledged: Arc<Mutex<HashSet<String>>> = Arc::default();
-    let mut server = start(&data, http, mqtt);
+    let mut server = Running(start(&data, http, mqtt));
     until(Span::from_seconds(20), "the server", || {
-        assert!(server.try_wait().unwrap().is_none(), "the server ended: {}", said(&data));
+        assert!(server.0.try_wait().unwrap().is_none(), "the server ended: {}", said(&data));
         ready(http).then_some(())
     });
     let before = std::thread::scope(|scope| {
@@ -98,12 +116,13 @@ fn a_backup_of_a_busy_server_comes_back_after_kill_9() {
         let before = acknowledged.lock().clone();
         let said = good(&["backup", text(&file), "--data", text(&data)]);
         assert!(said.contains("with metrics and logs") && said.contains("age1"), "{said}");
+        let said = good(&["verify", "--data", text(&data)]);
+        assert!(said.contains("is whole"), "a running server verifies itself: {said}");
         let at_the_end = acknowledged.lock().len();
         until(Span::from_seconds(20), "writers that went on", || {
             (acknowledged.lock().len() > at_the_end + 50).then_some(())
         });
-        server.kill().unwrap();
-        server.wait().unwrap();
+        server.kill();
         before
     });
     let key = key(&data, keep.path());
@@ -177,6 +196,77 @@ fn a_restore_goes_back_to_the_second_and_moves_the_old_folder_aside() {
     assert_eq!(name(&old), "A mistake", "nothing was deleted");
 }
 
+#[test]
+fn a_task_that_ran_after_the_backup_does_not_run_again_after_the_restore() {
+    let site = Muster::start();
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    let script = folder.path().join("note.sh");
+    std::fs::write(&script, format!("#!/bin/sh\necho run >> {}\n", runs.display())).unwrap();
+    let agent_config = folder.path().join("agent.toml");
+    let command = format!("run = [\"/bin/sh\", \"{}\"]\n", script.display());
+    std::fs::write(&agent_config, format!("[agent]\njournal = false\n[agent.commands.note]\n{command}"))
+        .unwrap();
+    let home = folder.path().join("agent");
+    let port = |muster: &Muster| muster.server().gate_address().port();
+    let connected = |muster: &Muster| {
+        let all = agents::ops::list(&muster.ctx(), Default::default()).unwrap().items;
+        all.into_iter().find(|view| view.connected).map(|view| view.agent.id)
+    };
+    let state = |muster: &Muster, id| tasks::ops::find(&muster.ctx(), ById { id }).unwrap().task.state;
+    let count = || std::fs::read_to_string(&runs).unwrap_or_default().lines().count();
+
+    let child = start_agent(&home, &agent_config, port(&site), Some(&site.join_code("")));
+    let agent = until(Span::from_seconds(20), "the agent", || connected(&site));
+    end(child);
+    until(Span::from_seconds(60), "its absence", || connected(&site).is_none().then_some(()));
+    let work = Work::Command { name: "note".into(), arguments: Vec::new() };
+    let input = tasks::ops::CreateTask {
+        agent,
+        work,
+        seconds_max: Some(20),
+        output_bytes_max: None,
+        memory_bytes_max: None,
+    };
+    let task = tasks::ops::create(&site.ctx(), input).unwrap().id;
+    let backup = backups::full(&site.ctx(), Some(false)).unwrap();
+    let child = start_agent(&home, &agent_config, port(&site), None);
+    until(Span::from_seconds(30), "the task", || state(&site, task).is_final().then_some(()));
+    assert_eq!((state(&site, task), count()), (tasks::State::Succeeded, 1));
+    end(child);
+
+    let (data, keep) = site.release();
+    let file = data.join("backups").join(backup.name);
+    good(&[
+        "restore",
+        text(&file),
+        "--data",
+        text(&data),
+        "--key",
+        text(&key(&data, folder.path())),
+        "--replace",
+    ]);
+    let site = Muster::open(data, config());
+    assert_eq!(state(&site, task), tasks::State::Unknown, "it may have run since");
+    let child = start_agent(&home, &agent_config, port(&site), None);
+    until(Span::from_seconds(30), "the agent", || connected(&site));
+    // A task that is made now runs after everything that waits, so that when it has run the old one would have.
+    let work = Work::Command { name: "note".into(), arguments: Vec::new() };
+    let input = tasks::ops::CreateTask {
+        agent,
+        work,
+        seconds_max: Some(20),
+        output_bytes_max: None,
+        memory_bytes_max: None,
+    };
+    let new = tasks::ops::create(&site.ctx(), input).unwrap().id;
+    until(Span::from_seconds(30), "the new task", || state(&site, new).is_final().then_some(()));
+    assert_eq!((state(&site, new), state(&site, task)), (tasks::State::Succeeded, tasks::State::Unknown));
+    assert_eq!(count(), 2, "once before the restore, and the new one");
+    end(child);
+    drop(keep);
+}
+
 fn good_copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
@@ -202,8 +292,11 @@ fn a_copy_of_a_running_folder_starts_right_or_is_refused_with_the_right_command(
     let keep = keep.unwrap();
     let (http, mqtt) = (free_port(), free_port());
     let acknowledged: Arc<Mutex<HashSet<String>>> = Arc::default();
-    let mut server = start(&data, http, mqtt);
-    until(Span::from_seconds(20), "the server", || ready(http).then_some(()));
+    let mut server = Running(start(&data, http, mqtt));
+    until(Span::from_seconds(20), "the server", || {
+        let control = ready(http).then(|| Client::connect(&data).unwrap()).flatten();
+        control.map(drop)
+    });
     let (mut started, mut refusals) = (0, 0);
     let (renaming, renamed) = (AtomicBool::new(true), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -245,8 +338,7 @@ fn a_copy_of_a_running_folder_starts_right_or_is_refused_with_the_right_command(
             let name = client.call("settings.find", json!({})).unwrap();
             (name["name"] == format!("Name {number}")).then_some(())
         });
-        server.kill().unwrap();
-        server.wait().unwrap();
+        server.kill();
     });
     assert_eq!(started + refusals, runs);
     println!("{started} copies started, {refusals} were refused");
