@@ -41,6 +41,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ring", &["engine::crypto"]),
     ("tantivy", &["engine::index"]),
     ("age", &["engine::archive"]),
+    ("age_core", &["engine::archive"]),
     ("tar", &["engine::archive"]),
     ("blahaj", &["engine::archive"]),
     ("object_store", &["engine::outbound"]),

@@ -292,6 +292,10 @@ impl Program {
                     self.report(report);
                 }
             }
+            Down::Ask(ask) => {
+                let report = self.tasks.asked(ask.task);
+                self.report(report);
+            }
             Down::Configuration(wanted) => {
                 let or = |seconds: u64, own: Span| match seconds {
                     0 => own,

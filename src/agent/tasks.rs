@@ -22,6 +22,8 @@ const OUTPUT_EVERY: Duration = Duration::from_secs(1);
 const OUTPUT_BYTES: usize = 16 * 1024;
 /// How long a program may take to end after it was asked to.
 const GRACE: Span = Span::from_seconds(5);
+/// What is said of a task that never arrived.
+const NEVER_HERE: &str = "it never came to this agent, so it did not run";
 
 /// The tasks of one agent.
 pub struct Tasks {
@@ -102,6 +104,18 @@ impl Tasks {
             }
         };
         Some(TaskReport { at: Some(self.clock.now()), ..answer })
+    }
+
+    /// Says what the ledger knows of a task; the server asks after a restore. One that never arrived does not run here,
+    /// not even when it does: its end goes into the ledger as soon as this is reported.
+    pub fn asked(&mut self, id: TaskId) -> TaskReport {
+        let answer = match self.ledger.standing(id) {
+            Some(Standing::Ended(report)) => *report,
+            Some(_) if self.running.contains_key(&id) => report(id, TaskPhase::Running, ""),
+            Some(_) => report(id, TaskPhase::Accepted, ""),
+            None => report(id, TaskPhase::Unknown, NEVER_HERE),
+        };
+        TaskReport { at: Some(self.clock.now()), ..answer }
     }
 
     /// A report has been spooled. The end of a task goes into the ledger after its report is safe.
@@ -365,6 +379,32 @@ mod tests {
         assert_eq!(lost.state, TaskPhase::Cancelled);
         all.reported(&lost).unwrap();
         assert_eq!(all.told(command(3, "echo late")).unwrap().state, TaskPhase::Cancelled);
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_task_is_told_and_never_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut all, mut reports, _) = tasks(folder.path());
+        all.told(command(1, "exit 3")).unwrap();
+        all.start().unwrap();
+        until_end(&mut all, &mut reports).await;
+        all.told(command(2, "sleep 60")).unwrap();
+        all.told(command(3, "echo")).unwrap();
+        all.start().unwrap();
+        for (id, state, exit) in [
+            (1, TaskPhase::Failed, Some(3)),
+            (2, TaskPhase::Running, None),
+            (3, TaskPhase::Accepted, None),
+            (4, TaskPhase::Unknown, None),
+        ] {
+            let answer = all.asked(TaskId::from_bits(id));
+            assert_eq!((answer.state, answer.exit), (state, exit), "{id}");
+            all.reported(&answer).unwrap();
+        }
+        // The one that never came was asked for: should it come after all, it does not run.
+        let late = all.told(command(4, &format!("echo x >> {}/ran", folder.path().display()))).unwrap();
+        assert_eq!((late.state, late.reason.as_str()), (TaskPhase::Unknown, NEVER_HERE));
+        assert_eq!(all.queue.len(), 1);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //! is where time and randomness come from, `journal`, which is how all of them keep what they acknowledge, and `days`,
 //! the files of one day each in which series and logs keep what has left their journals.
 
+pub mod archive;
 pub mod broker;
 pub mod clock;
 pub mod crypto;

@@ -32,6 +32,8 @@ pub use page::{
 };
 pub use presence::{Presence, Seen};
 pub use qr::{QR_BYTES_MAX, qr};
+#[cfg(test)]
+pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};

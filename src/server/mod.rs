@@ -109,6 +109,7 @@ impl Server {
         let plain = broker.plain_address();
         let ingest = Ingest::start(Arc::clone(&site), surface::uplinks(ALL), agents::join, waiting)?;
         let following = Arc::new(Following::start(Arc::clone(&site), surface::followers(ALL))?);
+        backups::allow_targets(&Ctx::system(&site, "server"))?;
         let mut jobs = surface::jobs(&site, ALL);
         jobs.push(renewal::job(&site, &tls, names, addresses, certificate.ends));
         let drills = Drills::new();
@@ -203,6 +204,7 @@ impl Server {
         let Some(broker) = self.broker.take() else { return };
         self.surface.set_ready(false);
         self.site.stop();
+        backups::halt(&self.site);
         self.control.stop();
         backups::halt(&self.site);
         self.jobs.stop();

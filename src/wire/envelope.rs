@@ -138,6 +138,8 @@ pub enum Down {
     Task(Task),
     /// See [`Cancel`].
     Cancel(Cancel),
+    /// See [`Ask`].
+    Ask(Ask),
     /// See [`Configuration`].
     Configuration(Configuration),
     /// See [`Acknowledgement`].
@@ -153,6 +155,7 @@ impl Down {
         match self {
             Down::Task(_) => K::Task,
             Down::Cancel(_) => K::Cancel,
+            Down::Ask(_) => K::Ask,
             Down::Configuration(_) => K::Configuration,
             Down::Acknowledgement(_) => K::Acknowledgement,
             Down::Certificate(_) => K::Certificate,
@@ -166,6 +169,7 @@ impl Down {
         Ok(match kind {
             K::Task => Down::Task(codec::decode(what, payload)?),
             K::Cancel => Down::Cancel(codec::decode(what, payload)?),
+            K::Ask => Down::Ask(codec::decode(what, payload)?),
             K::Configuration => Down::Configuration(codec::decode(what, payload)?),
             K::Acknowledgement => Down::Acknowledgement(codec::decode(what, payload)?),
             K::Certificate => Down::Certificate(codec::decode(what, payload)?),
@@ -177,6 +181,7 @@ impl Down {
         match self {
             Down::Task(m) => codec::json(m),
             Down::Cancel(m) => codec::json(m),
+            Down::Ask(m) => codec::json(m),
             Down::Configuration(m) => codec::json(m),
             Down::Acknowledgement(m) => codec::json(m),
             Down::Certificate(m) => codec::json(m),

@@ -71,6 +71,11 @@ pub fn down(kind: DownKind) -> Example {
         DownKind::Cancel => {
             ("down/cancel", "Stop that task, gracefully.", r#"{"task":"tsk_01m89dhsb2sd784mb7mn0gqd2v"}"#)
         }
+        DownKind::Ask => (
+            "down/ask",
+            "What became of that task? Asked after the server was restored from a backup. Report its state on `up/task`, or `unknown` when it never came; do not run it. A device that keeps no record need not answer.",
+            r#"{"task":"tsk_01m89dhsb2sd784mb7mn0gqd2v"}"#,
+        ),
         DownKind::Configuration => (
             "down/configuration",
             "How to behave from now on: seconds between samples and heartbeats, and whether log lines are wanted.",

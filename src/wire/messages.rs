@@ -329,6 +329,13 @@ pub struct Cancel {
     pub task: TaskId,
 }
 
+/// What became of that? Asked after a restore, when the server knows less than the agent. It asks only: nothing is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Which task.
+    pub task: TaskId,
+}
+
 /// How to behave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

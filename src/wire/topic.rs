@@ -56,6 +56,8 @@ topic_kinds! {
         Task "task",
         /// Stop doing that.
         Cancel "cancel",
+        /// What became of that?
+        Ask "ask",
         /// How to behave: intervals, log sources.
         Configuration "configuration",
         /// These messages are on the server's disk; they may leave the spool.

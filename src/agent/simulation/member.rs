@@ -212,7 +212,10 @@ impl Session<'_> {
                             sampling = every(metrics_seconds.clamp(1, 300), draw);
                             beating = every(heartbeat_seconds.clamp(1, 300), draw / 2.0);
                         }
-                        Down::Cancel(_) | Down::Acknowledgement(_) | Down::Certificate(_) => {}
+                        Down::Ask(_)
+                        | Down::Cancel(_)
+                        | Down::Acknowledgement(_)
+                        | Down::Certificate(_) => {}
                     }
                 }
                 _ = sampling.tick() => {

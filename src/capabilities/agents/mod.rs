@@ -12,6 +12,7 @@ mod join;
 mod model;
 pub mod ops;
 mod pages;
+mod recovery;
 mod roster;
 mod store;
 #[cfg(test)]
@@ -23,11 +24,13 @@ pub use follow::inventory;
 pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
 pub use ops::{Counts, ListAgents};
-pub use store::{exists, named};
+pub use store::{exists, is_known, named};
 pub use watch::{configuration, watch};
 
-use crate::base::Span;
-use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::base::{Result, Span};
+use crate::kit::{
+    Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
+};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -69,5 +72,17 @@ impl Capability for Agents {
 
     fn tables(&self) -> &'static [&'static str] {
         &["agents", "agents_secrets", "join_codes"]
+    }
+
+    fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        recovery::restored(ctx, change, restored)
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        recovery::check(ctx, findings)
+    }
+
+    fn returnable(&self) -> &'static [Returnable] {
+        &recovery::RETURNABLE
     }
 }

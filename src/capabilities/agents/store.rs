@@ -1,4 +1,4 @@
-//! Tables of agents. Private to the capability but for the two questions that later ones ask.
+//! Tables of agents. Private to the capability but for the questions that later ones ask.
 
 use super::{Agent, JoinCode};
 use crate::base::{AgentId, Error, Result, TenantId};
@@ -15,6 +15,11 @@ pub(super) const JOIN_CODES: Table<(TenantId, String), JoinCode> = Table::new("j
 /// The agent, or that it does not exist.
 pub(super) fn find(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Agent> {
     read.get(&AGENTS, &(tenant, id))?.ok_or_else(|| Error::not_found("agent", id))
+}
+
+/// Whether there is such an agent; retired ones count.
+pub fn is_known(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<bool> {
+    read.has(&AGENTS, &(tenant, id))
 }
 
 /// What people call the agent; its identifier when it is not there any more.

@@ -113,9 +113,8 @@ fn the_roster_follows_every_acknowledged_change() {
     // More than it takes over one by one.
     (0..1_100).for_each(|n| put(4, &format!("lathe-{n}")));
     assert_eq!(names(), ["lathe-1099", "press-2", "press-10", "press-11"]);
-    let gone = |change: &mut crate::kit::Change<'_>| {
-        change.tx.delete(&store::AGENTS, &(ctx.tenant, AgentId::from_bits(2)))
-    };
+    let gone =
+        |change: &mut Change<'_>| change.tx.delete(&store::AGENTS, &(ctx.tenant, AgentId::from_bits(2)));
     ctx.require("agents.change").unwrap().write(gone).unwrap();
     assert_eq!(names(), ["lathe-1099", "press-10", "press-11"]);
 }

@@ -8,11 +8,13 @@
 mod model;
 pub mod ops;
 mod pages;
+mod recovery;
 mod store;
 
 pub use store::admit;
 
-use crate::kit::{Capability, NavItem, Ops, Pages};
+use crate::base::Result;
+use crate::kit::{Capability, Change, Ctx, Findings, NavItem, Ops, Pages, Restored, Returnable};
 
 /// The capability.
 pub struct Clients;
@@ -44,5 +46,17 @@ impl Capability for Clients {
 
     fn tables(&self) -> &'static [&'static str] {
         &["clients"]
+    }
+
+    fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        recovery::restored(ctx, change, restored)
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        recovery::check(ctx, findings)
+    }
+
+    fn returnable(&self) -> &'static [Returnable] {
+        &recovery::RETURNABLE
     }
 }

@@ -11,6 +11,7 @@ mod memory;
 mod model;
 mod ops;
 mod pages;
+mod recovery;
 mod sessions;
 mod store;
 #[cfg(test)]
@@ -24,7 +25,9 @@ pub use sessions::{COOKIE, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
-use crate::kit::{Actor, Capability, Ctx, Jobs, NavItem, Ops, Pages, Role};
+use crate::kit::{
+    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Role,
+};
 
 /// The capability.
 pub struct Identity;
@@ -98,6 +101,18 @@ impl Capability for Identity {
 
     fn tables(&self) -> &'static [&'static str] {
         &store::NAMES
+    }
+
+    fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        recovery::restored(ctx, change, restored)
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        recovery::check(ctx, findings)
+    }
+
+    fn returnable(&self) -> &'static [Returnable] {
+        &recovery::RETURNABLE
     }
 }
 

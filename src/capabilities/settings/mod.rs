@@ -4,6 +4,7 @@
 
 mod ops;
 mod pages;
+mod recovery;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ pub use ops::{SettingsChanged, SettingsView};
 
 use crate::base::Result;
 use crate::engine::store::Read;
-use crate::kit::{Capability, NavItem, Ops, Pages, Site};
+use crate::kit::{Capability, Ctx, Findings, NavItem, Ops, Pages, Returnable, Site};
 
 /// The capability.
 pub struct Settings;
@@ -44,6 +45,14 @@ impl Capability for Settings {
 
     fn tables(&self) -> &'static [&'static str] {
         &store::NAMES
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        recovery::check(ctx, findings)
+    }
+
+    fn returnable(&self) -> &'static [Returnable] {
+        &recovery::RETURNABLE
     }
 }
 

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::store::{self, OPEN};
-use super::{State, Task};
+use super::{State, Task, recovery};
 use crate::base::{AgentId, Result, Span};
 use crate::engine::broker::Delivery;
 use crate::engine::store::Read;
 use crate::kit::{AgentRef, Ctx, Durable};
-use crate::wire::{self, Cancel, Down, Up};
+use crate::wire::{self, Ask, Cancel, Down, Up};
 
 /// After how long an unconfirmed message is sent again.
 const AGAIN: Span = Span::from_seconds(20);
@@ -25,7 +25,13 @@ pub(super) fn wake(ctx: &Ctx<'_>, agent: AgentId) {
 pub(super) fn send(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
     let Some(bus) = ctx.site.bus().filter(|bus| bus.connected(ctx.tenant, agent)) else { return Ok(()) };
     let mut sent = Vec::new();
-    for task in store::open(&ctx.read()?, ctx.tenant, agent)? {
+    let read = ctx.read()?;
+    let held = recovery::held(&read, ctx.tenant)?;
+    for task in store::open(&read, ctx.tenant, agent)? {
+        // What a restore brought back is not sent: it may have run.
+        if held.is_some_and(|last| task.id <= last) {
+            continue;
+        }
         let message = match (task.state, task.cancelling) {
             (_, true) => Down::Cancel(Cancel { task: task.id }),
             (State::Queued | State::Sent, false) => Down::Task(message(&task)),
@@ -37,6 +43,7 @@ pub(super) fn send(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
             Delivery::Offline => {}
         }
     }
+    drop(read);
     if sent.is_empty() {
         return Ok(());
     }
@@ -64,10 +71,23 @@ fn message(task: &Task) -> wire::Task {
     }
 }
 
-/// The agent is back: it gets what waits for it.
+/// The agent is back: it gets what waits for it, and is asked what the server has forgotten.
 pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, _: &Up) -> Result<Durable> {
     send(ctx, from.agent)?;
+    ask(ctx, from.agent)?;
     Ok(Durable::Already)
+}
+
+/// Asks an agent for the tasks that a restore made unknown. One that does not answer is asked again when it comes back.
+pub(super) fn ask(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
+    let Some(bus) = ctx.site.bus().filter(|bus| bus.connected(ctx.tenant, agent)) else { return Ok(()) };
+    for task in store::asking(&ctx.read()?, ctx.tenant, agent)? {
+        let message = Down::Ask(Ask { task: task.id });
+        if let Delivery::Offline = bus.send(ctx.tenant, agent, message.kind(), Bytes::from(message.json())) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// What was sent and not confirmed is sent again.

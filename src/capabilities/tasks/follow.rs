@@ -12,6 +12,8 @@ use crate::wire::{TaskReport, Up};
 
 /// Appended once where output was cut.
 const CUT: &str = "\n[output cut here: the limit was reached]\n";
+/// Stands where output is missing.
+const MISSING: &str = "\n[output is missing here: it was lost by a restore]\n";
 
 /// A task moved on. Reports of another agent's task are refused.
 pub(super) fn report(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durable> {
@@ -28,7 +30,7 @@ pub(super) fn report(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Dura
 
 fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport) -> Result<()> {
     let tenant = ctx.tenant;
-    let (agent, before) = (task.agent, task.state);
+    let (agent, before) = (task.agent, (task.state, task.asking));
     let Some(mut task) = task.report(report.state, ctx.now) else { return Ok(()) };
     append(change, tenant, &mut task, report)?;
     if task.state.is_final() {
@@ -43,7 +45,7 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
     if let Some(inventory) = &report.inventory {
         agents::inventory(change, tenant, agent, inventory.clone())?;
     }
-    if before == task.state && report.output.is_empty() {
+    if before == (task.state, task.asking) && report.output.is_empty() {
         return Ok(());
     }
     store::put(change.tx, tenant, &task)
@@ -51,10 +53,15 @@ fn apply(ctx: &Ctx<'_>, change: &mut Change<'_>, task: Task, report: &TaskReport
 
 /// Adds the part of the output that is new, up to the task's limit.
 fn append(change: &mut Change<'_>, tenant: TenantId, task: &mut Task, report: &TaskReport) -> Result<()> {
-    let have = task.output_bytes;
+    let mut have = task.output_bytes;
     let end = report.offset.saturating_add(report.output.len() as u64);
     if report.output.is_empty() || end <= have {
         return Ok(());
+    }
+    if report.offset > have {
+        // What lay between was acknowledged by a server that has been restored since.
+        change.tx.put(&OUTPUT, &(tenant, task.id, have), &MISSING.to_owned())?;
+        have = report.offset;
     }
     let skip = have.saturating_sub(report.offset) as usize;
     let fresh = report.output.get(skip..).unwrap_or_default();
@@ -76,6 +83,9 @@ pub(super) fn retired(ctx: &Ctx<'_>, change: &mut Change<'_>, told: &Told) -> Re
     let tenant = TenantId::from_bits(told.origin.tenant);
     for event in told.events.iter().filter(|event| event.name == "agents.retired") {
         let Ok(agent) = event.subject.parse::<AgentId>() else { continue };
+        for task in store::asking(change.tx, tenant, agent)? {
+            store::put(change.tx, tenant, &task.abandon(ctx.now))?;
+        }
         for task in store::open(change.tx, tenant, agent)? {
             let task = task.abandon(ctx.now);
             store::put(change.tx, tenant, &task)?;

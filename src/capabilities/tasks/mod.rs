@@ -2,7 +2,8 @@
 //!
 //! Invariant: a task is a record before it is a message; a lost message never loses work.
 //! Invariant: an agent runs a task at most once; what it reports twice changes nothing.
-//! Invariant: a final state never changes.
+//! Invariant: a final state never changes, but for one that a restore made unknown: the answer of its agent counts.
+//! Invariant: what had not ended in a backup is never sent again by itself after a restore.
 //! Invariant: the tasks of a retired agent end with it.
 //! Invariant: output is appended by offset, so repetition adds nothing; it is bounded and says when it was cut.
 
@@ -11,6 +12,7 @@ mod follow;
 mod model;
 pub mod ops;
 mod pages;
+mod recovery;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -18,8 +20,10 @@ mod tests;
 pub use model::{State, Task};
 pub use pages::{TaskRow, tone};
 
-use crate::base::Span;
-use crate::kit::{Capability, Followers, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::base::{Result, Span};
+use crate::kit::{
+    Capability, Change, Ctx, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -45,6 +49,7 @@ impl Capability for Tasks {
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_seconds(10), "tasks.dispatch", dispatch::sweep);
+        jobs.every(Span::from_seconds(10), "tasks.mend", recovery::mend);
         jobs.every(Span::from_hours(1), "tasks.expire", store::expire);
     }
 
@@ -63,6 +68,14 @@ impl Capability for Tasks {
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &["tasks", "tasks_by_agent", "tasks_open", "tasks_output"]
+        &["tasks", "tasks_asking", "tasks_by_agent", "tasks_open", "tasks_output", "tasks_restored"]
+    }
+
+    fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        recovery::restored(ctx, change, restored)
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        recovery::check(ctx, findings)
     }
 }

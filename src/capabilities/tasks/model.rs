@@ -27,7 +27,7 @@ pub enum State {
     Cancelled,
     /// It ran into a limit.
     Exceeded,
-    /// The agent died while it ran; nobody knows how far it came.
+    /// The agent died while it ran, or the site was restored meanwhile; nobody knows how far it came.
     Unknown,
 }
 
@@ -46,6 +46,23 @@ impl State {
             State::Exceeded => "exceeded",
             State::Unknown => "unknown",
         }
+    }
+
+    /// The state with this word.
+    pub fn find(word: &str) -> Option<State> {
+        let all = [
+            State::Queued,
+            State::Sent,
+            State::Accepted,
+            State::Running,
+            State::Succeeded,
+            State::Failed,
+            State::Refused,
+            State::Cancelled,
+            State::Exceeded,
+            State::Unknown,
+        ];
+        all.into_iter().find(|state| state.word() == word)
     }
 
     /// Whether nothing more will happen.
@@ -87,6 +104,9 @@ pub struct Task {
     /// Whether somebody asked to stop it.
     #[serde(default)]
     pub cancelling: bool,
+    /// It is unknown only because the site was restored: its agent is asked, and may still tell what became of it.
+    #[serde(default)]
+    pub asking: bool,
     /// Bytes of output received.
     #[serde(default)]
     pub output_bytes: u64,
@@ -113,7 +133,12 @@ impl Task {
             TaskPhase::Unknown => State::Unknown,
         };
         let back = self.state == State::Running && next == State::Accepted;
-        if self.state.is_final() || self.state == next && next != State::Running || back {
+        if self.asking {
+            // The one answer that may change a final state: the agent remembers more than a restored server.
+            self.asking = false;
+            self.ended = None;
+            self.reason.clear();
+        } else if self.state.is_final() || self.state == next && next != State::Running || back {
             return None;
         }
         if next == State::Running && self.started.is_none() {
@@ -143,6 +168,18 @@ impl Task {
         Ok(self)
     }
 
+    /// The site was restored to a point at which this had not ended. It is never sent again by itself; its agent is asked.
+    pub fn lose(mut self, now: Timestamp, reason: &str) -> Task {
+        if !self.state.is_final() {
+            self.state = State::Unknown;
+            self.reason = reason.to_owned();
+            self.ended = Some(now);
+            self.cancelling = false;
+            self.asking = true;
+        }
+        self
+    }
+
     /// Its agent is gone for good: what was never sent is cancelled, of all else nobody knows how far it came.
     pub fn abandon(mut self, now: Timestamp) -> Task {
         if !self.state.is_final() {
@@ -150,6 +187,7 @@ impl Task {
             self.reason = "the agent was retired".into();
             self.ended = Some(now);
         }
+        self.asking = false;
         self
     }
 

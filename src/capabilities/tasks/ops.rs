@@ -12,7 +12,7 @@ use crate::kit::{ById, Change, Ctx, Ops};
 use crate::wire::Work;
 
 /// Seconds that a task may run when the caller names no number.
-const SECONDS_DEFAULT: u64 = 60;
+pub(super) const SECONDS_DEFAULT: u64 = 60;
 
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
@@ -35,6 +35,12 @@ pub(super) fn register(ops: &mut Ops) {
         "/tasks/{id}/cancel",
         "Stops a task: at once where it waits, gracefully where it runs.",
         cancel,
+    );
+    ops.post(
+        "tasks.repeat",
+        "/tasks/{id}/repeat",
+        "Queues the work of a task that has ended once more, as a new task.",
+        repeat,
     );
 }
 
@@ -173,6 +179,7 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
         exit: None,
         reason: String::new(),
         cancelling: false,
+        asking: false,
         output_bytes: 0,
         seconds_max: input.seconds_max.unwrap_or(SECONDS_DEFAULT),
         output_bytes_max: input.output_bytes_max.unwrap_or(most).min(most),
@@ -184,6 +191,28 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
         task.id,
         json!({ "agent": agent.id, "agent_name": agent.name, "work": task.work }),
     );
+    Ok(task)
+}
+
+/// Queues the work of a task that has ended once more, as a new task.
+pub fn repeat(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<Task> {
+    let permit = ctx.require("tasks.repeat")?;
+    let task = permit.write(|change| {
+        let before = store::find(change.tx, ctx.tenant, input.id)?;
+        if !before.state.is_final() {
+            return Err(Error::conflict(format!("task `{}` has not ended", before.id))
+                .hint("it will still run; cancel it first"));
+        }
+        let again = CreateTask {
+            agent: before.agent,
+            work: before.work,
+            seconds_max: Some(before.seconds_max),
+            output_bytes_max: Some(before.output_bytes_max),
+            memory_bytes_max: Some(before.memory_bytes_max),
+        };
+        queue(ctx, change, &again)
+    })?;
+    dispatch::wake(ctx, task.agent);
     Ok(task)
 }
 

@@ -19,6 +19,7 @@ pub(crate) fn register(pages: &mut Pages) {
     pages.post("/tasks", create);
     pages.get("/tasks/{id}", one);
     pages.post("/tasks/{id}/cancel", cancel);
+    pages.post("/tasks/{id}/repeat", repeat);
     pages.live("tasks", list_live);
     pages.live("task", one_live);
 }
@@ -166,7 +167,8 @@ fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if task.open {
         shell = shell.live(format!("task:{id}"));
     }
-    html(&TaskPage { shell, task, may_cancel: ctx.actor.may("tasks.cancel") })
+    let (may_cancel, may_repeat) = (ctx.actor.may("tasks.cancel"), ctx.actor.may("tasks.repeat"));
+    html(&TaskPage { shell, task, may_cancel, may_repeat })
 }
 
 fn one_live(ctx: &Ctx<'_>, id: &str) -> Result<String> {
@@ -176,6 +178,14 @@ fn one_live(ctx: &Ctx<'_>, id: &str) -> Result<String> {
 fn cancel(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let id: TaskId = request.param("id")?;
     told(&format!("/tasks/{id}"), ops::cancel(ctx, ById { id }).map(|_| "It is being stopped".to_owned()))
+}
+
+fn repeat(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: TaskId = request.param("id")?;
+    match ops::repeat(ctx, ById { id }) {
+        Ok(task) => told(&format!("/tasks/{}", task.id), Ok("It is queued once more".into())),
+        Err(error) => told(&format!("/tasks/{id}"), Err(error)),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub(super) const TASKS: Table<(TenantId, TaskId), Task> = Table::new("tasks");
 pub(super) const BY_AGENT: Table<(TenantId, AgentId, TaskId), ()> = Table::new("tasks_by_agent");
 /// Which tasks of an agent have not ended.
 pub(super) const OPEN: Table<(TenantId, AgentId, TaskId), ()> = Table::new("tasks_open");
+/// Which tasks of an agent became unknown by a restore and are asked for.
+pub(super) const ASKING: Table<(TenantId, AgentId, TaskId), ()> = Table::new("tasks_asking");
 /// Output by offset.
 pub(super) const OUTPUT: Table<(TenantId, TaskId, u64), String> = Table::new("tasks_output");
 
@@ -28,6 +30,11 @@ pub(super) fn find(read: &impl Read, tenant: TenantId, id: TaskId) -> Result<Tas
 pub(super) fn put(tx: &mut Tx, tenant: TenantId, task: &Task) -> Result<()> {
     tx.put(&TASKS, &(tenant, task.id), task)?;
     tx.put(&BY_AGENT, &(tenant, task.agent, task.id), &())?;
+    if task.asking {
+        tx.put(&ASKING, &(tenant, task.agent, task.id), &())?;
+    } else if tx.has(&ASKING, &(tenant, task.agent, task.id))? {
+        tx.delete(&ASKING, &(tenant, task.agent, task.id))?;
+    }
     if task.state.is_final() {
         tx.delete(&OPEN, &(tenant, task.agent, task.id))
     } else {
@@ -38,6 +45,12 @@ pub(super) fn put(tx: &mut Tx, tenant: TenantId, task: &Task) -> Result<()> {
 /// The tasks of an agent that have not ended, oldest first.
 pub(super) fn open(read: &impl Read, tenant: TenantId, agent: AgentId) -> Result<Vec<Task>> {
     let rows = read.prefix(&OPEN, &(tenant, agent), usize::MAX)?;
+    rows.into_iter().map(|((_, _, id), ())| find(read, tenant, id)).collect()
+}
+
+/// The tasks of an agent that became unknown by a restore, oldest first.
+pub(super) fn asking(read: &impl Read, tenant: TenantId, agent: AgentId) -> Result<Vec<Task>> {
+    let rows = read.prefix(&ASKING, &(tenant, agent), usize::MAX)?;
     rows.into_iter().map(|((_, _, id), ())| find(read, tenant, id)).collect()
 }
 
@@ -59,6 +72,9 @@ pub(super) fn expire(ctx: &Ctx<'_>) -> Result<()> {
         for task in old {
             change.tx.delete(&TASKS, &(ctx.tenant, task.id))?;
             change.tx.delete(&BY_AGENT, &(ctx.tenant, task.agent, task.id))?;
+            if task.asking {
+                change.tx.delete(&ASKING, &(ctx.tenant, task.agent, task.id))?;
+            }
             for (key, _) in change.tx.prefix(&OUTPUT, &(ctx.tenant, task.id), usize::MAX)? {
                 change.tx.delete(&OUTPUT, &key)?;
             }

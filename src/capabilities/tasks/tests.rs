@@ -18,6 +18,7 @@ fn task(state: State) -> Task {
         exit: None,
         reason: String::new(),
         cancelling: false,
+        asking: false,
         output_bytes: 0,
         seconds_max: 60,
         output_bytes_max: 100,
@@ -59,6 +60,31 @@ fn reports_move_a_task_forward_only() {
             assert_eq!(next.ended.is_some(), next.state.is_final());
         }
     }
+}
+
+/// After a restore the agent's answer counts, once, whatever it is.
+#[test]
+fn only_a_task_that_a_restore_made_unknown_may_still_move() {
+    let now = Timestamp::from_milliseconds(5);
+    for (from, phase, to) in [
+        (State::Queued, TaskPhase::Succeeded, State::Succeeded),
+        (State::Sent, TaskPhase::Unknown, State::Unknown),
+        (State::Accepted, TaskPhase::Running, State::Running),
+        (State::Running, TaskPhase::Accepted, State::Accepted),
+        (State::Running, TaskPhase::Cancelled, State::Cancelled),
+    ] {
+        let lost = Task { cancelling: true, ..task(from) }.lose(now, "restored");
+        assert_eq!((lost.state, lost.asking, lost.cancelling), (State::Unknown, true, false));
+        let told = lost.report(phase, now).unwrap();
+        assert_eq!((told.state, told.asking, told.ended.is_some()), (to, false, to.is_final()));
+        assert!(!to.is_final() || told.report(TaskPhase::Failed, now).is_none());
+    }
+    let ended = task(State::Succeeded).lose(now, "restored");
+    assert!(!ended.asking && ended.report(TaskPhase::Failed, now).is_none());
+    assert!(
+        !task(State::Running).lose(now, "restored").abandon(now).asking,
+        "a retired agent answers nothing"
+    );
 }
 
 #[test]

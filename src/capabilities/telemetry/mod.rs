@@ -5,6 +5,7 @@
 //! by their identifier.
 //! Invariant: telemetry tells at most one event a batch, never one a sample.
 
+mod check;
 mod ingest;
 mod model;
 pub mod ops;
@@ -16,8 +17,8 @@ pub use ops::{SeriesView, sparkline};
 pub use pages::{EventRow, tone, word};
 pub use store::recent;
 
-use crate::base::Span;
-use crate::kit::{Capability, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::base::{Result, Span};
+use crate::kit::{Capability, Ctx, Findings, Jobs, NavItem, Ops, Pages, Uplinks};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -60,5 +61,9 @@ impl Capability for Telemetry {
 
     fn tables(&self) -> &'static [&'static str] {
         &["events", "events_by_id"]
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        check::check(ctx, findings)
     }
 }

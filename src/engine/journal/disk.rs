@@ -61,6 +61,9 @@ pub trait DiskFile: Debug + Send + Sync {
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync(&self) -> io::Result<()>;
+    /// Makes durable what an earlier process left behind, then forgets what memory holds of the file: after a sync that
+    /// failed, memory goes on showing what the disk never got.
+    fn settle(&self) -> io::Result<()>;
     /// The operating system's file, where there is one.
     fn into_host(self: Box<Self>) -> std::result::Result<File, Box<dyn DiskFile>>;
 
@@ -147,6 +150,11 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn settle(&self) -> io::Result<()> {
+        self.sync_data()?;
+        Ok(rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 
     fn into_host(self: Box<Self>) -> std::result::Result<File, Box<dyn DiskFile>> {

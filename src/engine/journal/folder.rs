@@ -35,6 +35,12 @@ pub(super) fn sync(disk: &dyn Disk, folder: &Path) -> Result<()> {
 pub struct FolderLock(#[expect(dead_code, reason = "holds the lock")] Option<File>);
 
 impl FolderLock {
+    /// Holds nothing: for a disk that only one process can see.
+    #[cfg(test)]
+    pub(super) fn none() -> FolderLock {
+        FolderLock(None)
+    }
+
     /// Takes the folder, or says which process has it.
     pub fn take(folder: &Path) -> Result<FolderLock> {
         let path = folder.join("lock");

@@ -21,11 +21,15 @@ mod sync;
 mod ticket;
 
 #[cfg(test)]
+pub(crate) mod powercut;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 use crate::base::{Error, Result};
 
@@ -107,6 +111,7 @@ pub struct Stats {
 pub struct Journal {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    removing: Mutex<()>,
 }
 
 impl Journal {
@@ -120,7 +125,7 @@ impl Journal {
             let shared = shared.clone();
             move || shared.run(file)
         })?;
-        Ok((Journal { shared, thread: Some(thread) }, recovered))
+        Ok((Journal { shared, thread: Some(thread), removing: Mutex::default() }, recovered))
     }
 
     /// Queues a record and gives it the next number. The ticket tells when it is on the disk.
@@ -177,19 +182,24 @@ impl Journal {
 
     /// Unlinks the segments that hold only records before `number`. The last segment always stays.
     pub fn remove_before(&self, number: u64) -> Result<()> {
+        let _one = self.removing.lock();
+        let shared = &self.shared;
+        let disk = &*shared.options.disk;
         loop {
-            let path = {
-                let mut state = self.shared.state.lock();
-                match state.segments.get(1) {
-                    Some(second) if second.first <= number => state.segments.remove(0).path,
-                    _ => return Ok(()),
-                }
+            let path = match &shared.state.lock().segments[..] {
+                [first, second, ..] if second.first <= number => first.path.clone(),
+                _ => return Ok(()),
             };
-            let disk = &*self.shared.options.disk;
             disk.remove(&path)
                 .map_err(|e| Error::internal(format!("cannot remove `{}`", path.display())).because(e))?;
             // One by one: a crash that brought an older segment back and not a newer one would leave a gap.
-            folder::sync(disk, &self.shared.folder)?;
+            let synced = folder::sync(disk, &shared.folder);
+            let mut state = shared.state.lock();
+            state.segments.remove(0);
+            if let Err(e) = synced {
+                state.failed.get_or_insert_with(|| e.to_string());
+                return Err(e);
+            }
         }
     }
 

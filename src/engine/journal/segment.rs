@@ -116,7 +116,10 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
         None => (true, (options.first_number.max(1) - 1, options.first_previous)),
     };
     let file = match segments.last() {
-        Some(segment) => disk.open(&segment.path)?,
+        Some(segment) => {
+            folder::sync(disk, folder)?;
+            disk.open(&segment.path)?
+        }
         None => {
             let header = Header { first: last + 1, previous: hash };
             let (segment, file) = Segment::create(disk, folder, &options.name, header)?;
@@ -128,9 +131,11 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
     Ok((segments, file, Recovered { first, last, cut_bytes, created }, hash))
 }
 
-/// Whether the file holds less than a header, or zeroes in its place.
+/// Whether the newest file holds less than a header, or zeroes in its place, once it is as the disk has it.
 fn unborn(disk: &dyn Disk, path: &Path) -> Result<bool> {
     let file = disk.open(path)?;
+    // Only the newest: all before it was synced before it was made.
+    file.settle()?;
     let bytes = file.len()?;
     Ok(bytes < HEADER_BYTES as u64
         || bytes == HEADER_BYTES as u64 && file.read_all()?.iter().all(|byte| *byte == 0))

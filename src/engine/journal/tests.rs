@@ -1,3 +1,5 @@
+mod cuts;
+
 use std::path::PathBuf;
 
 use super::*;

@@ -15,7 +15,7 @@ use super::backend::Plain;
 use super::chunk::ReadRows;
 use super::layer::{Bounds, Each, Layer, Source};
 use crate::base::{Error, Result};
-use crate::engine::journal::Disk;
+use crate::engine::journal::{Disk, DiskFile};
 
 /// The form of the file that this program writes.
 const FORMAT: u64 = 1;
@@ -37,18 +37,46 @@ pub(super) struct State {
 impl State {
     /// Opens or begins the file. A damaged one is an error, though redb may panic over it.
     pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<State> {
-        let file = disk
-            .open(path)
-            .or_else(|e| match e.kind() {
-                io::ErrorKind::NotFound => {
-                    let file = disk.create(path)?;
-                    // The journal lets go of what is in this file: its name must not get lost.
-                    path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))?;
-                    Ok(file)
-                }
-                _ => Err(e),
-            })
-            .map_err(|e| Error::unavailable(format!("cannot open `{}`: {e}", path.display())).because(e))?;
+        let cannot =
+            |e: io::Error| Error::unavailable(format!("cannot open `{}`: {e}", path.display())).because(e);
+        let file = match disk.open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return State::begin(disk, path, cache_bytes),
+            file => file.map_err(cannot)?,
+        };
+        file.settle().map_err(cannot)?;
+        let state = State::over(file, path, cache_bytes)?;
+        match state.view()?.mark("format")? {
+            Some(FORMAT) => Ok(state),
+            Some(format) if format > FORMAT => Err(Error::conflict(format!(
+                "`{}` has format {format}, this program reads up to {FORMAT}",
+                path.display()
+            ))
+            .hint("run the newer program that wrote it")),
+            _ => Err(damaged(path)),
+        }
+    }
+
+    /// Makes the file under another name first: redb cannot open one whose making was cut short.
+    fn begin(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<State> {
+        let cannot =
+            |e: io::Error| Error::unavailable(format!("cannot make `{}`: {e}", path.display())).because(e);
+        let fresh = path.with_extension("new");
+        match disk.remove(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),
+            _ => {}
+        }
+        let state = State::over(disk.create(&fresh).map_err(cannot)?, path, cache_bytes)?;
+        state.commit(Durability::Immediate, |tx| {
+            tx.open_table(MARKS)?.insert("format", FORMAT)?;
+            Ok(())
+        })?;
+        disk.rename(&fresh, path).map_err(cannot)?;
+        // The journal lets go of what is in this file: its name must not get lost.
+        path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder)).map_err(cannot)?;
+        Ok(state)
+    }
+
+    fn over(file: Box<dyn DiskFile>, path: &Path, cache_bytes: usize) -> Result<State> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let mut builder = redb::Builder::new();
             builder.set_cache_size(cache_bytes);
@@ -57,33 +85,14 @@ impl State {
                 Err(file) => builder.create_with_backend(Plain(file))?,
             };
             let state = State { database };
-            let format = state.view()?.mark("format")?;
-            Ok::<_, Error>((state, format))
+            state.view()?.mark("format")?;
+            Ok::<_, Error>(state)
         }));
-        let damaged = || {
-            Error::unavailable(format!("the store is damaged: `{}` cannot be read", path.display()))
-                .hint("move the file aside to rebuild it from the journal, or restore from a backup")
-        };
-        let (state, format) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(e)) => return Err(damaged().because(e.to_string())),
-            Err(_) => return Err(damaged()),
-        };
-        match format {
-            None => state.commit(Durability::Immediate, |tx| {
-                tx.open_table(MARKS)?.insert("format", FORMAT)?;
-                Ok(())
-            })?,
-            Some(format) if format > FORMAT => {
-                return Err(Error::conflict(format!(
-                    "`{}` has format {format}, this program reads up to {FORMAT}",
-                    path.display()
-                ))
-                .hint("run the newer program that wrote it"));
-            }
-            Some(_) => {}
+        match opened {
+            Ok(Ok(state)) => Ok(state),
+            Ok(Err(e)) => Err(damaged(path).because(e.to_string())),
+            Err(_) => Err(damaged(path)),
         }
-        Ok(state)
     }
 
     /// Reads the whole file against its checksums. An error means that it is not what one commit left.
@@ -240,4 +249,9 @@ impl View {
             Err(e) => Err(e.into()),
         }
     }
+}
+
+fn damaged(path: &Path) -> Error {
+    Error::unavailable(format!("the store is damaged: `{}` cannot be read", path.display()))
+        .hint("move the file aside to rebuild it from the journal, or restore from a backup")
 }

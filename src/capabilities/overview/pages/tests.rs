@@ -120,6 +120,7 @@ fn task_rows(count: usize) -> Vec<TaskRow> {
                 exit: None,
                 reason: String::new(),
                 cancelling: false,
+                asking: false,
                 output_bytes: 0,
                 seconds_max: 60,
                 output_bytes_max: 0,

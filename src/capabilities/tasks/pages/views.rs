@@ -160,8 +160,11 @@ impl TaskDetail {
                 State::Sent => "It was sent; the agent has not said that it has it.",
                 State::Accepted => "The agent has it on its disk and will run it.",
                 State::Running => "It runs; output appears as it is written.",
+                State::Unknown if task.asking => {
+                    "Its agent is asked what became of it, and its answer appears here. It is not run again by itself."
+                }
                 State::Unknown => {
-                    "The agent died while it ran. How far it came is not known; look before you repeat it."
+                    "How far it came is not known; look at the machine before you send it again."
                 }
                 State::Refused => "The agent's own configuration does not allow this command.",
                 _ => "",
@@ -178,8 +181,10 @@ pub(crate) struct TaskPage {
     pub shell: Shell,
     /// The task.
     pub task: TaskDetail,
-    /// Whether the person may stop and repeat it.
+    /// Whether the person may stop it.
     pub may_cancel: bool,
+    /// Whether the person may send it again.
+    pub may_repeat: bool,
 }
 
 /// The live part of `/tasks/{id}`.
@@ -214,6 +219,7 @@ mod tests {
             exit: Some(1),
             reason: if state == State::Failed { "exit status 1 <b>".into() } else { String::new() },
             cancelling: false,
+            asking: false,
             output_bytes: 10,
             seconds_max: 60,
             output_bytes_max: 1000,
@@ -259,6 +265,7 @@ mod tests {
             shell: proof::shell("purge-spool --all", "/tasks"),
             task: running.clone(),
             may_cancel: true,
+            may_repeat: true,
         };
         assert!(!proof::page("tasks-task", &page).contains("<script>alert"));
         let open = TaskDetail::new(&task(1, State::Running, Work::Ping), "x", String::new(), false, now);
