@@ -111,6 +111,7 @@ fn a_backup_of_a_busy_server_comes_back_after_kill_9() {
         ready(http).then_some(())
     });
     let before = std::thread::scope(|scope| {
+        let mut server = server;
         scope.spawn(|| load(&devices, &authority, mqtt, 0, &acknowledged));
         until(Span::from_seconds(20), "load", || (acknowledged.lock().len() >= 200).then_some(()));
         let before = acknowledged.lock().clone();
@@ -292,7 +293,7 @@ fn a_copy_of_a_running_folder_starts_right_or_is_refused_with_the_right_command(
     let keep = keep.unwrap();
     let (http, mqtt) = (free_port(), free_port());
     let acknowledged: Arc<Mutex<HashSet<String>>> = Arc::default();
-    let mut server = Running(start(&data, http, mqtt));
+    let server = Running(start(&data, http, mqtt));
     until(Span::from_seconds(20), "the server", || {
         let control = ready(http).then(|| Client::connect(&data).unwrap()).flatten();
         control.map(drop)
@@ -300,6 +301,7 @@ fn a_copy_of_a_running_folder_starts_right_or_is_refused_with_the_right_command(
     let (mut started, mut refusals) = (0, 0);
     let (renaming, renamed) = (AtomicBool::new(true), AtomicU64::new(0));
     std::thread::scope(|scope| {
+        let mut server = server;
         scope.spawn(|| load(&devices, &authority, mqtt, 0, &acknowledged));
         // State moves too, not only telemetry; the number that is acknowledged must be in every copy that is begun later.
         scope.spawn(|| {
