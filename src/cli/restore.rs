@@ -69,7 +69,8 @@ pub(super) fn restore(arguments: &Restore) -> Result<(), Failure> {
     if arguments.preview {
         let report = crate::server::preview(&wanted, &|progress| line.phase(progress))?;
         line.end();
-        return Ok(preview(&report));
+        preview(&report);
+        return Ok(());
     }
     let done = crate::server::restore(&wanted, &|progress| line.phase(progress));
     line.end();

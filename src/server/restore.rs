@@ -128,7 +128,7 @@ pub fn verify_file(
     watched(&meter, watch, || {
         let mut reader = Reader::open(Paced::new(file, &pace), &name, &keys)?;
         let verified = reader.each(&mut |_, _, _| Ok(()))?;
-        Ok(Examined { manifest: reader.manifest()?, end: reader.end()?, entries: verified.entries as u64 })
+        Ok(Examined { manifest: reader.manifest()?, end: reader.end()?, entries: verified.entries })
     })
 }
 
