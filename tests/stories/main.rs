@@ -16,4 +16,5 @@ mod pages;
 mod program;
 mod restored;
 mod storage;
+mod recovery;
 mod trust;
