@@ -14,6 +14,7 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod recovery;
 mod restored;
 mod storage;
 mod trust;
