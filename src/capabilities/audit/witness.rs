@@ -109,16 +109,17 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     let Up::Hello(hello) = message else { return Ok(Durable::Already) };
     let read = ctx.read()?;
     let newest = checkpoint::newest(&read, from.tenant)?;
-    if !hello.checkpoints.is_empty() {
-        for theirs in &hello.checkpoints {
-            match judge(ctx.site, &read, from.tenant, theirs)? {
-                Verdict::Fits => hold(ctx.site, from.agent, theirs),
-                Verdict::Explained(reason) => note(ctx, from, theirs, reason, true)?,
-                Verdict::Contradicts(reason) => note(ctx, from, theirs, reason, false)?,
-            }
+    let verdicts = hello.checkpoints.iter().map(|theirs| judge(ctx.site, &read, from.tenant, theirs));
+    let verdicts = verdicts.collect::<Result<Vec<Verdict>>>()?;
+    // No view of the state may live while something is written.
+    drop(read);
+    for (theirs, verdict) in hello.checkpoints.iter().zip(verdicts) {
+        match verdict {
+            Verdict::Fits => hold(ctx.site, from.agent, theirs),
+            Verdict::Explained(reason) => note(ctx, from, theirs, reason, true)?,
+            Verdict::Contradicts(reason) => note(ctx, from, theirs, reason, false)?,
         }
     }
-    drop(read);
     if let Some(newest) = newest.filter(|newest| !hello.checkpoints.contains(newest)) {
         tell(ctx.site, from.tenant, from.agent, &newest);
     }
