@@ -6,6 +6,7 @@
 
 mod authority;
 mod certificate;
+mod data;
 mod join_code;
 mod passwords;
 mod tls;
@@ -14,6 +15,7 @@ mod vault;
 
 pub use authority::{Authority, ServerCertificate, SigningRequest, signing_request};
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
+pub use data::DataSeal;
 pub use join_code::JoinCode;
 pub use passwords::{hash_password, verify_password};
 pub use tls::{Pin, ServerTls, client_config};

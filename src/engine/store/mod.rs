@@ -19,6 +19,7 @@ mod export;
 mod key;
 mod layer;
 mod open;
+mod pages;
 mod pending;
 mod place;
 mod read;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
-use crate::engine::journal::{Disk, HostDisk};
+use crate::engine::journal::{Disk, HostDisk, Seal};
 
 pub use bytes::Bytes;
 pub use change::{Change, Event, Op, Origin};
@@ -91,6 +92,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Where the files lie.
     pub disk: Arc<dyn Disk>,
+    /// What seals them; none leaves them plain.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -110,6 +113,7 @@ impl Options {
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
             disk: Arc::new(HostDisk),
+            seal: None,
         }
     }
 }

@@ -128,7 +128,8 @@ pub(super) struct Files {
 
 /// Opens state and journal, proves that they belong together, and replays what the state lacks.
 pub(super) fn files(folder: &Path, options: &Options, copy: bool) -> Result<Files> {
-    let mut state = State::open(&*options.disk, &folder.join(STATE), options.cache_bytes_max)?;
+    let mut state =
+        State::open(&*options.disk, options.seal.as_deref(), &folder.join(STATE), options.cache_bytes_max)?;
     if copy {
         state.check()?;
     }
@@ -143,6 +144,7 @@ pub(super) fn journal_options(options: &Options) -> journal::Options {
     journal::Options {
         segment_bytes_max: options.segment_bytes_max,
         disk: options.disk.clone(),
+        seal: options.seal.clone(),
         ..journal::Options::new(JOURNAL)
     }
 }
