@@ -45,6 +45,7 @@ pub use change::{Change, Event, Op, Origin};
 pub use chunk::{CHUNK_BYTES_MAX, LONE_CHUNK_BYTES_MAX};
 pub use export::{Exported, Part};
 pub use key::Key;
+pub use open::is_sealed;
 pub use pending::Pending;
 pub use read::{Read, Snapshot};
 pub use restore::{Restore, RestoredStore, Until};
@@ -226,6 +227,11 @@ impl Store {
     /// Reads everything: every value's form, every record of the journal, and how many rows each table has.
     pub fn verify(&self) -> Result<Verified> {
         verify::verify(&self.0.shared)
+    }
+
+    /// Follows why writes are refused: none while they are taken. The end of the store counts as a reason too.
+    pub fn watch_failure(&self) -> tokio::sync::watch::Receiver<Option<Arc<str>>> {
+        self.0.shared.failure.subscribe()
     }
 
     /// What it has done.

@@ -10,9 +10,9 @@ use super::read::Read;
 use super::state::State;
 use super::table::Table;
 use super::writer::Shared;
-use super::{Options, Store, place, restore};
+use super::{Options, Store, pages, place, restore};
 use crate::base::{Error, Kind, Result};
-use crate::engine::journal::{self, Journal, Recovered};
+use crate::engine::journal::{self, Disk, HostDisk, Journal, Recovered};
 
 /// The schema's version, kept as any other row so that a replay gives it too.
 const SCHEMA: Table<(), u32> = Table::new("_schema");
@@ -114,6 +114,15 @@ impl Store {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Whether the store in `folder` is sealed; one that is not made yet is not.
+pub fn is_sealed(folder: &Path) -> Result<bool> {
+    match HostDisk.open(&folder.join(STATE)) {
+        Ok(file) => Ok(pages::is_sealed(&*file)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -201,7 +201,7 @@ fn run(seed: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
-    each_seed(2_000, run);
+    each_seed(1_000, run);
 }
 
 fn sealed(disk: &SimDisk, key: Option<u8>) -> Options {
@@ -215,6 +215,19 @@ fn filled(key: Option<u8>) -> SimDisk {
         put(&store, number, &format!("very private {number}")).unwrap();
     }
     disk
+}
+
+#[test]
+fn a_failed_sync_is_told_to_who_watches() {
+    let disk = SimDisk::new(1);
+    let store = Store::open(Path::new("/sim"), sealed(&disk, None)).unwrap();
+    let watch = store.watch_failure();
+    put(&store, 1, "one").unwrap();
+    assert!(watch.borrow().is_none());
+    store.break_disk();
+    assert!(put(&store, 2, "two").is_err());
+    assert!(watch.borrow().as_deref().unwrap().contains("broken"));
+    assert_eq!(all(&store).len(), 1);
 }
 
 #[test]
