@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod audit;
+pub mod backups;
 pub mod clients;
 pub mod identity;
 pub mod overview;
@@ -21,6 +22,7 @@ pub const ALL: &[&dyn Capability] = &[
     &telemetry::Telemetry,
     &tasks::Tasks,
     &audit::Audit,
+    &backups::Backups,
     &overview::Overview,
 ];
 

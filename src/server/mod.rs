@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{Error, Labels, Result, Span};
-use crate::capabilities::{ALL, agents, identity};
+use crate::capabilities::{ALL, agents, backups, identity};
 use crate::engine::broker::{self, Broker};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::ServerTls;
@@ -90,6 +90,7 @@ impl Server {
         let plain = broker.plain_address();
         let ingest = Ingest::start(Arc::clone(&site), surface::uplinks(ALL), agents::join, waiting)?;
         let following = Arc::new(Following::start(Arc::clone(&site), surface::followers(ALL))?);
+        backups::allow_targets(&Ctx::system(&site, "server"))?;
         let mut jobs = surface::jobs(&site, ALL);
         jobs.push(renewal::job(&site, &tls, names, addresses, certificate.ends));
         let jobs = Arc::new(Runner::start(clock.clone(), jobs)?);
@@ -181,6 +182,7 @@ impl Server {
         let Some(broker) = self.broker.take() else { return };
         self.surface.set_ready(false);
         self.site.stop();
+        backups::halt(&self.site);
         self.control.stop();
         self.jobs.stop();
         self.http.stop(DRAIN);

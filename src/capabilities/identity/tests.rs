@@ -21,7 +21,7 @@ pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
     let at = |name: &str| folder.path().join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
-    let vault = Vault::open(&at("vault"), &Kek::File(at("kek")), &clock).unwrap();
+    let vault = Vault::open(&at("keys"), &Kek::File(at("kek")), &clock).unwrap();
     let site = Site::new(Parts {
         store: Store::open(&at("store"), engine::Options::new(clock.clone())).unwrap(),
         series: Series::open(&at("series"), series::Options::new(clock.clone())).unwrap(),
