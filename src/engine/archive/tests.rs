@@ -56,7 +56,7 @@ fn refused(file: &[u8], keys: &[RecoveryKey]) -> Error {
 }
 
 fn small() -> Vec<u8> {
-    write(&[key(1).recipient()], &[("store/rows/000001", &noise(2_500)), ("keys/site.key", b"secret")])
+    write(&[key(1).recipient()], &[("store/rows/000001", &noise(2_500)), ("keys/ca.key", b"secret")])
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn what_is_written_comes_back() {
     let entries: [(&str, &[u8]); 4] = [
         ("store/rows/000001", &large),
         ("empty", b""),
-        ("keys/site.key", b"k"),
+        ("keys/ca.key", b"k"),
         ("series/blocks/2026-11-25@512", &[7; 512]),
     ];
     let (first, second) = (key(1), key(2));

@@ -229,7 +229,7 @@ fn wanted(names: &[String], addresses: &[IpAddr]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::vault::Kek;
+    use super::super::kek::Kek;
     use super::*;
 
     fn authority(clock: &Clock) -> (tempfile::TempDir, Vault, Authority) {

@@ -251,7 +251,8 @@ impl ServerCertVerifier for PinnedAuthority {
 #[cfg(test)]
 mod tests {
     use super::super::authority::signing_request;
-    use super::super::vault::{Kek, Vault};
+    use super::super::kek::Kek;
+    use super::super::vault::Vault;
     use super::*;
     use crate::base::{Span, Timestamp};
 

@@ -271,6 +271,13 @@ impl Restore {
         if let Some(table) = self.rows.keys().find(|table| !said.contains_key(table.as_str())) {
             return Err(incomplete(&format!("it does not speak of the rows of `{table}`")));
         }
+        let first = self.journal.as_ref().map_or(ended + 1, Journal::first_number);
+        if first.saturating_add(full.changes) != ended + 1 {
+            return Err(incomplete(&format!(
+                "its changes begin at {first}, it says that they are {} up to {ended}",
+                full.changes
+            )));
+        }
         if self.journal.is_none() {
             // Without a single change: the chain goes on from what the export said.
             (self.last, self.at, self.hash) = (full.last, full.at, parse(&full.chain)?);

@@ -1,6 +1,8 @@
 //! What the store promises, tried.
 
 mod carry;
+mod chunks;
+mod copies;
 mod cuts;
 mod model;
 
@@ -57,6 +59,11 @@ fn journal_of(folder: &Path) -> std::path::PathBuf {
         .collect();
     paths.sort();
     paths.pop().unwrap()
+}
+
+/// How often a test runs its body: `usual`, or what the environment asks for.
+fn runs(variable: &str, usual: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 fn refusal(folder: &Path, options: Options) -> Error {

@@ -12,13 +12,13 @@ const TABLES: [Table<u8, u32>; 3] = [Table::new("one"), Table::new("two"), Table
 type Model = BTreeMap<(usize, u8), u32>;
 
 /// Chunks as a backup would keep them.
-#[derive(Default)]
-struct Kept {
-    rows: Vec<Vec<u8>>,
-    changes: Vec<Vec<u8>>,
+#[derive(Clone, Default)]
+pub(super) struct Kept {
+    pub(super) rows: Vec<Vec<u8>>,
+    pub(super) changes: Vec<Vec<u8>>,
 }
 
-fn export(store: &Store, keep_from: u64, mut between: impl FnMut()) -> (Kept, Exported) {
+pub(super) fn export(store: &Store, keep_from: u64, mut between: impl FnMut()) -> (Kept, Exported) {
     let mut kept = Kept::default();
     let exported = store
         .export(keep_from, &mut |part, bytes| {
@@ -33,7 +33,7 @@ fn export(store: &Store, keep_from: u64, mut between: impl FnMut()) -> (Kept, Ex
     (kept, exported)
 }
 
-fn increment(store: &Store, after: u64) -> (Vec<Vec<u8>>, Exported) {
+pub(super) fn increment(store: &Store, after: u64) -> (Vec<Vec<u8>>, Exported) {
     let mut chunks = Vec::new();
     let exported = store
         .export_changes(after, u64::MAX, &mut |bytes| {
@@ -45,7 +45,7 @@ fn increment(store: &Store, after: u64) -> (Vec<Vec<u8>>, Exported) {
 }
 
 /// Restores a full export and increments on it.
-fn restore(
+pub(super) fn restore(
     folder: &Path,
     (kept, full): &(Kept, Exported),
     increments: &[(Vec<Vec<u8>>, Exported)],
@@ -121,7 +121,7 @@ impl History {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: runs("PROPTEST_CASES", 16), ..ProptestConfig::default() })]
     #[test]
     fn a_restore_gives_the_state_of_any_instant(
         before in prop::collection::vec(ops(), 0..20),
