@@ -134,6 +134,8 @@ fn look(store: &Store, model: &Mutex<Model>) {
 }
 
 fn check(store: &Store, model: &Mutex<Model>) {
+    // So that none is made, and no segment goes, while the feed is read below.
+    store.checkpoint().unwrap();
     let last = store.last_change();
     let model = model.lock();
     assert!(last >= model.acknowledged, "change {} was acknowledged, {last} is the last", model.acknowledged);
