@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Capability, NavItem, Presence, Settings};
+use super::{Capability, NavItem, Notices, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -35,6 +35,8 @@ pub struct Site {
     pub presence: Presence,
     /// Name and addresses.
     pub settings: Settings,
+    /// What every page says at its top.
+    pub notices: Notices,
     /// The tenant, until a second one exists.
     pub tenant: TenantId,
     /// The navigation of the console, gathered from the capabilities.
@@ -87,6 +89,7 @@ impl Site {
             egress: Egress::new(&parts.clock),
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
+            notices: Notices::default(),
             tenant: TenantId::from_bits(1),
             clock: parts.clock,
             store: parts.store,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod backups;
 mod clients;
 mod crash;
 mod devices;
@@ -12,4 +13,6 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod restored;
+mod storage;
 mod trust;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use super::codec::{self, Record};
-use super::{Block, Inner, Options, Order, SHARDS, Source};
+use super::{Block, Inner, Options, Order, RESERVE_BYTES, SHARDS, Source};
 use crate::base::{Result, Timestamp};
 use crate::engine::days::{self, Days, Place, day_of};
 use crate::engine::journal::{self, Journal, Seal};
@@ -26,6 +26,7 @@ impl Inner {
         let mut kept = journal::Options::new("logs");
         kept.segment_bytes_max = options.segment_bytes_max;
         kept.seal = options.seal.clone();
+        kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
             0 => newest_record(&folder.join("blocks"), options.seal.clone())?,

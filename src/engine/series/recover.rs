@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::head::{Block, Source};
 use super::record::Record;
-use super::{Inner, Options, SHARDS, codec, record};
+use super::{Inner, Options, RESERVE_BYTES, SHARDS, codec, record};
 use crate::base::{Result, Timestamp};
 use crate::engine::days::{self, Days, day_of};
 use crate::engine::journal::{self, Journal, Seal};
@@ -25,6 +25,7 @@ impl Inner {
         let mut kept = journal::Options::new("series");
         kept.segment_bytes_max = options.segment_bytes_max;
         kept.seal = options.seal.clone();
+        kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
             0 => newest_record(&folder.join("blocks"), options.seal.clone())?,
