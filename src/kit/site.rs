@@ -12,6 +12,7 @@ use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Vault};
+use crate::engine::index::Index;
 use crate::engine::logs::Logs;
 use crate::engine::outbound::egress::Egress;
 use crate::engine::series::Series;
@@ -25,6 +26,8 @@ pub struct Site {
     pub series: Series,
     /// Lines of text.
     pub logs: Logs,
+    /// Full text of what is stored; derived, and opened by who feeds it.
+    pub index: Index,
     /// Sealed keys and secrets.
     pub vault: Vault,
     /// The site's own certificate authority.
@@ -86,6 +89,7 @@ impl Site {
     /// Puts the engines together. The bus is attached when the broker has started.
     pub fn new(parts: Parts) -> Site {
         Site {
+            index: Index::new(&parts.folder.join("index"), &parts.clock),
             egress: Egress::new(&parts.clock),
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::before::Before;
 use super::config::{Config, KekSource};
 use super::format;
 use crate::base::{Error, Result, Span};
@@ -34,8 +35,10 @@ const KEPT: Span = Span::from_days(36_600);
 pub(super) enum Purpose {
     /// A server.
     Serve,
-    /// A look at a folder that a server or nobody uses otherwise: small caches, nothing is dropped for its age.
-    Look,
+    /// A command on a stopped folder: small caches, nothing is dropped for its age.
+    Command,
+    /// A rehearsal in a folder that goes away: the same, and nothing is worth a backup.
+    Rehearsal,
 }
 
 /// Makes the folder when it is absent, brings an older form up to this program's, and clears away what a start before
@@ -72,7 +75,17 @@ pub(super) fn site(
     let mut logs_options = logs::Options::new(clock.clone());
     logs_options.retention = config.storage.logs;
     logs_options.seal = seal;
-    if purpose == Purpose::Look {
+    if purpose != Purpose::Rehearsal {
+        let before = Before {
+            folder: folder.to_owned(),
+            vault: vault.clone(),
+            site: config.site.name.clone(),
+            configuration: config.text.as_ref().map(|text| text.expose().clone()),
+            clock: clock.clone(),
+        };
+        store_options.before_migration = Some(before.hook());
+    }
+    if purpose != Purpose::Serve {
         store_options.cache_bytes_max = SMALL_CACHE_BYTES;
         (series_options.retention, logs_options.retention) = (KEPT, KEPT);
     }
@@ -95,7 +108,7 @@ pub(super) fn site(
 }
 
 /// What seals the data files, when they are sealed. A server's are as its configuration says, or it does not start; a
-/// look takes them as they are.
+/// command takes them as they are.
 fn seal(
     config: &Config,
     folder: &Path,
@@ -105,7 +118,7 @@ fn seal(
 ) -> Result<Option<Arc<dyn Seal>>> {
     let sealed = match purpose {
         Purpose::Serve => config.storage.seal,
-        Purpose::Look => store::is_sealed(&folder.join("store"))?,
+        Purpose::Command | Purpose::Rehearsal => store::is_sealed(&folder.join("store"))?,
     };
     Ok(if sealed { Some(Arc::new(DataSeal::open(vault, clock)?)) } else { None })
 }

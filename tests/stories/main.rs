@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod audit;
 mod backups;
 mod clients;
 mod crash;
@@ -13,6 +14,7 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod recovery;
 mod restored;
 mod storage;
 mod trust;

@@ -106,7 +106,14 @@ fn telemetry(findings: &mut Findings, verified: &Verified) {
 
 /// Opens every key of the vault.
 fn keys(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
-    for name in ctx.site.vault.names()? {
+    let names = match ctx.site.vault.names() {
+        Ok(names) => names,
+        Err(e) => {
+            findings.add("keys", e.detail(), "restore the keys of a backup");
+            return Ok(());
+        }
+    };
+    for name in names {
         findings.looked_at += 1;
         if let Err(e) = ctx.site.vault.get(&name) {
             findings.add(format!("keys/{name}"), e.detail(), "restore the keys of a backup");

@@ -43,6 +43,7 @@ pub(super) struct DayRow {
 #[template(path = "storage/_use.html")]
 pub(super) struct UsePart {
     uses: Vec<UseRow>,
+    ours: String,
     free: String,
     disk: String,
     used: Markup,
@@ -62,6 +63,7 @@ pub(super) struct CheckRow {
     took: String,
     by: String,
     glyph: Markup,
+    tone: &'static str,
     outcome: String,
     things: u64,
 }
@@ -99,11 +101,12 @@ fn size(bytes: u64) -> String {
 impl UsePart {
     fn new(view: &StorageView) -> UsePart {
         let percent = |bytes: u64| bytes as f64 * 100.0 / (view.disk_bytes.max(1)) as f64;
+        let ours: u64 = view.uses.iter().map(|used| used.bytes).sum();
         let row = |used: &Use| UseRow {
             what: title(used.what),
             about: about(used.what),
             bytes: size(used.bytes),
-            meter: Markup(chart::meter(Some(percent(used.bytes)), "")),
+            meter: Markup(chart::meter(Some(used.bytes as f64 * 100.0 / ours.max(1) as f64), "")),
         };
         let (tone, meaning) = match view.level {
             Level::Normal => ("ok", "There is room."),
@@ -113,6 +116,7 @@ impl UsePart {
         };
         UsePart {
             uses: view.uses.iter().map(row).collect(),
+            ours: size(ours),
             free: size(view.free_bytes),
             disk: size(view.disk_bytes),
             used: Markup(chart::meter(Some(100.0 - percent(view.free_bytes)), tone)),
@@ -178,6 +182,7 @@ impl CheckPart {
                 took: check.ended.since(check.started).rough(),
                 by,
                 glyph: Markup::glyph(tone, &outcome),
+                tone,
                 outcome,
                 things: check.parts.iter().map(|part| part.things).sum(),
             })
@@ -276,12 +281,13 @@ mod tests {
         }
     }
 
-    fn row(outcome: &str, tone: &str) -> CheckRow {
+    fn row(outcome: &str, tone: &'static str) -> CheckRow {
         CheckRow {
             at: Markup::ago(Some(Timestamp::default()), Timestamp::from_milliseconds(90_000)),
             took: "12 s".into(),
             by: "Inès Moreau".into(),
             glyph: Markup::glyph(tone, outcome),
+            tone,
             outcome: outcome.into(),
             things: 412_000,
         }
