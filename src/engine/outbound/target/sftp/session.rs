@@ -433,14 +433,16 @@ impl Session {
         let read = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), async {
             let mut head = [0; 4];
             self.output.read_exact(&mut head).await?;
-            let Ok(length) = packet::length(head) else { return Ok(Err(head)) };
+            let length = match packet::length(head) {
+                Ok(length) => length,
+                Err(wrong) => return Ok(Err(wrong)),
+            };
             let mut body = vec![0; length];
             self.output.read_exact(&mut body).await?;
             Ok(Ok(body))
         });
         match read.await {
-            Ok(Ok(Ok(body))) => packet::answer(&body),
-            Ok(Ok(Err(head))) => packet::length(head).and_then(|_| packet::answer(&[])),
+            Ok(Ok(body)) => packet::answer(&body?),
             Ok(Err(error)) => Err(self.broken(error).await),
             Err(_) => Err(self.late()),
         }
