@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::{Failure, configuration};
 use crate::engine::clock::Clock;
-use crate::server::Stopped;
 use crate::server::config::Config;
+use crate::server::{Access, Stopped};
 
 /// `--data` and `--config`, as every command on a data folder has them.
 #[derive(Args)]
@@ -26,6 +26,11 @@ impl Folder {
         let mut config = configuration(self.config.as_deref(), &[])?;
         config.keys.read_passphrase()?;
         Ok(config)
+    }
+
+    /// The server that runs in the folder, or the folder itself.
+    pub(super) fn access(&self, clock: &Clock) -> Result<Access, Failure> {
+        Ok(Access::find(&self.configuration()?, &self.data, clock)?)
     }
 
     /// The folder itself, for what needs the server stopped.

@@ -4,12 +4,22 @@
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
 mod agent;
+mod audit;
+mod backup;
 mod config;
 mod demo;
 mod folder;
+mod instant;
+mod key;
+mod keys;
 mod notify;
+mod progress;
+mod rebuild;
+mod recovery_key;
+mod restore;
 mod serve;
 mod stop;
+mod verify;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -40,6 +50,24 @@ enum Role {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigRole),
+    /// Proves an exported audit log, without a server.
+    #[command(subcommand)]
+    Audit(audit::AuditRole),
+    /// Writes one encrypted file with everything, of a running or a stopped server.
+    Backup(backup::Backup),
+    /// Makes a data folder out of backups, as it was at any second.
+    Restore(restore::Restore),
+    /// Reads everything, and says what is wrong, where, and what can be done.
+    Verify(verify::Verify),
+    /// Makes anew what follows from something else, while the server is stopped.
+    #[command(subcommand)]
+    Rebuild(rebuild::Rebuild),
+    /// Changes what seals the keys at rest.
+    #[command(subcommand)]
+    Keys(keys::Keys),
+    /// Shows or checks the key that opens the backups.
+    #[command(subcommand)]
+    RecoveryKey(recovery_key::RecoveryKey),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
     /// Prints the version.
@@ -143,6 +171,13 @@ pub fn run() -> ExitCode {
         Role::Demo(arguments) => demo::demo(&arguments),
         Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
         Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::Audit(role) => audit::audit(&role),
+        Role::Backup(arguments) => backup::backup(&arguments),
+        Role::Restore(arguments) => restore::restore(&arguments),
+        Role::Verify(arguments) => verify::verify(&arguments),
+        Role::Rebuild(role) => rebuild::rebuild(&role),
+        Role::Keys(role) => keys::keys(&role),
+        Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
@@ -201,12 +236,34 @@ mod tests {
             "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
             "muster config check x.toml",
             "muster config show",
+            "muster audit verify x.jsonl --key 00",
             "muster setup-code --data x",
+            "muster backup /mnt/usb --data x --without-telemetry",
+            "muster backup -",
+            "muster restore /mnt/usb --data x --at 2026-11-20T14:02 --key key.txt --preview",
+            "muster restore a.muster --change 12 --share a --share b --replace --without-telemetry",
+            "muster verify --data x --config y",
+            "muster verify a.muster --key -",
+            "muster rebuild index --data x",
+            "muster rebuild state",
+            "muster keys rotate --to passphrase --new-passphrase - --data x",
+            "muster recovery-key show --shares --number 2",
+            "muster recovery-key check - --data x",
             "muster version",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["muster", "muster serv", "muster demo --agents 0", "muster serve --port 1"] {
+        for line in [
+            "muster",
+            "muster serv",
+            "muster demo --agents 0",
+            "muster serve --port 1",
+            "muster backup",
+            "muster restore",
+            "muster restore x --at 1 --change 2",
+            "muster restore x --key a --share b",
+            "muster recovery-key",
+        ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -65,7 +65,7 @@ impl Stopped {
     pub fn open(config: &Config, folder: &Path, clock: &Clock) -> Result<Stopped> {
         opening::known(folder)?;
         drop(opening::stopped(folder)?);
-        let site = opening::site(config, folder, clock, Vec::new(), Purpose::Look)?;
+        let site = opening::site(config, folder, clock, Vec::new(), Purpose::Command)?;
         Ok(Stopped { site: Arc::new(site) })
     }
 

@@ -4,13 +4,22 @@
 //! Invariant: stopping goes the other way: listeners first, then what is in flight, then the store.
 //! Invariant: the folder belongs to one process; everything in it is readable by its owner alone.
 
+mod backup;
+mod before;
 mod command;
 pub mod config;
 pub mod control;
+mod drill;
 pub mod format;
 mod hosts;
+mod mend;
 mod opening;
+pub mod rebuild;
+mod rehearsal;
 mod renewal;
+mod restore;
+mod rotate;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,9 +36,17 @@ use crate::kit::{Actor, Ctx, Request, Site};
 use crate::surface::{self, Door, Doors, Following, Gate, Ingest, Surface};
 use config::Config;
 use control::{Answers, Control};
+use drill::Drills;
 use opening::Purpose;
 
+pub use crate::capabilities::audit::{Proved, prove};
+pub use backup::Taken;
 pub use command::{Access, Stopped};
+pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};
+pub use rotate::NewKek;
+pub use verify::{Looked, verify};
+
+pub use crate::capabilities::backups::{Progress, Report};
 
 /// How long running requests may take when the server stops.
 const DRAIN: Span = Span::from_seconds(3);
@@ -61,6 +78,7 @@ const GATE: Gate = Gate { admit: agents::gate::admit, duplicate: agents::gate::d
 pub struct Server {
     site: Arc<Site>,
     control: Control,
+    drills: Arc<Drills>,
     surface: Arc<Surface>,
     http: http::Handle,
     broker: Option<Broker>,
@@ -79,6 +97,8 @@ impl Server {
         let hosts = hosts::of(&config);
         let (names, addresses) = hosts::split(&hosts);
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
+        mend::restored(&site, ALL)?;
+        backups::allow_targets(&Ctx::system(&site, "server"))?;
         let certificate = site.authority.issue_server(&names, &addresses)?;
         let tls = ServerTls::new(&site.authority, &certificate, &clock)?;
 
@@ -93,6 +113,8 @@ impl Server {
         backups::allow_targets(&Ctx::system(&site, "server"))?;
         let mut jobs = surface::jobs(&site, ALL);
         jobs.push(renewal::job(&site, &tls, names, addresses, certificate.ends));
+        let drills = Drills::new();
+        jobs.push(drills.job(&site));
         let jobs = Arc::new(Runner::start(clock.clone(), jobs)?);
 
         let traffic = http::Traffic::new(clock.clone());
@@ -119,6 +141,7 @@ impl Server {
         Ok(Server {
             site,
             control,
+            drills,
             surface,
             http,
             broker: Some(broker),
@@ -184,7 +207,9 @@ impl Server {
         self.site.stop();
         backups::halt(&self.site);
         self.control.stop();
+        backups::halt(&self.site);
         self.jobs.stop();
+        self.drills.stop(&self.site);
         self.http.stop(DRAIN);
         broker.stop();
         if let Some(ingest) = self.ingest.take() {
@@ -205,13 +230,31 @@ impl Drop for Server {
 
 /// What the control socket answers: every operation, as the appliance itself.
 fn answers(site: &Arc<Site>) -> Answers {
-    let (ops, here) = (surface::ops(ALL), Arc::clone(site));
+    let (ops, calls, streams) = (surface::ops(ALL), Arc::clone(site), Arc::clone(site));
+    let request = |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned() };
     Answers {
         call: Box::new(move |from, id, op, input| {
-            let request = Request { id: id.to_owned(), from: from.to_owned() };
-            surface::call(&ops, &Ctx::new(&here, Actor::System, request), op, input)
+            let ctx = Ctx::new(&calls, Actor::System, request(from, id));
+            match op {
+                verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
+                rotate::ASKED => rotate::asked(&ctx, &input),
+                _ => surface::call(&ops, &ctx, op, input),
+            }
         }),
-        stream: Box::new(|_, _, name, _, _| Err(Error::not_found("stream", name))),
+        stream: Box::new(move |from, id, name, input, out| match name {
+            backup::STREAM => {
+                backup::stream(&Ctx::new(&streams, Actor::System, request(from, id)), input, out)
+            }
+            _ => Err(Error::not_found("stream", name)),
+        }),
+    }
+}
+
+/// An error when the server stops, for work that is asked between its steps.
+fn going(ctx: &Ctx<'_>) -> Result<()> {
+    match ctx.site.is_stopping() {
+        true => Err(Error::unavailable("the server stops")),
+        false => Ok(()),
     }
 }
 

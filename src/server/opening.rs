@@ -6,6 +6,7 @@
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
+use super::before::Before;
 use super::config::{Config, KekSource};
 use super::format;
 use crate::base::{Error, Result, Span};
@@ -33,8 +34,10 @@ const KEPT: Span = Span::from_days(36_600);
 pub(super) enum Purpose {
     /// A server.
     Serve,
-    /// A look at a folder that a server or nobody uses otherwise: small caches, nothing is dropped for its age.
-    Look,
+    /// A command on a stopped folder: small caches, nothing is dropped for its age.
+    Command,
+    /// A rehearsal in a folder that goes away: the same, and nothing is worth a backup.
+    Rehearsal,
 }
 
 /// Makes the folder when it is absent, brings an older form up to this program's, and clears away what a start before
@@ -67,7 +70,17 @@ pub(super) fn site(
     series_options.retention = config.storage.metrics;
     let mut logs_options = logs::Options::new(clock.clone());
     logs_options.retention = config.storage.logs;
-    if purpose == Purpose::Look {
+    if purpose != Purpose::Rehearsal {
+        let before = Before {
+            folder: folder.to_owned(),
+            vault: vault.clone(),
+            site: config.site.name.clone(),
+            configuration: config.text.as_ref().map(|text| text.expose().clone()),
+            clock: clock.clone(),
+        };
+        store_options.before_migration = Some(before.hook());
+    }
+    if purpose != Purpose::Serve {
         store_options.cache_bytes_max = SMALL_CACHE_BYTES;
         (series_options.retention, logs_options.retention) = (KEPT, KEPT);
     }

@@ -32,7 +32,7 @@ pub(crate) fn free_port() -> u16 {
     ports.take(2_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
-fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
+pub(crate) fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
     Command::new(env!("CARGO_BIN_EXE_muster"))
         .args(["serve", "--no-agent", "--data"])
         .arg(folder)
@@ -46,12 +46,12 @@ fn start(folder: &std::path::Path, http: u16, mqtt: u16) -> Child {
 }
 
 /// The last lines that the server wrote.
-fn said(folder: &std::path::Path) -> String {
+pub(crate) fn said(folder: &std::path::Path) -> String {
     let text = std::fs::read_to_string(folder.with_extension("log")).unwrap_or_default();
     text.lines().rev().take(3).collect::<Vec<_>>().join("; ")
 }
 
-fn ready(port: u16) -> bool {
+pub(crate) fn ready(port: u16) -> bool {
     std::net::TcpStream::connect_timeout(
         &format!("127.0.0.1:{port}").parse().unwrap(),
         Duration::from_millis(200),
@@ -117,7 +117,7 @@ fn nothing_acknowledged_is_lost_or_doubled_by_kill_9() {
 }
 
 /// Every device sends events, each twice, until its connection breaks; ids that were acknowledged are noted.
-fn load(
+pub(crate) fn load(
     devices: &[Device],
     authority: &str,
     port: u16,

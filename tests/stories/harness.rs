@@ -49,6 +49,11 @@ impl Muster {
         Muster { server: Some(server), folder, errors, _keep: None }
     }
 
+    /// A server that runs already.
+    pub(crate) fn of(server: Server, folder: &std::path::Path) -> Muster {
+        Muster { server: Some(server), folder: folder.to_owned(), errors: trace::errors(), _keep: None }
+    }
+
     pub(crate) fn server(&self) -> &Server {
         self.server.as_ref().unwrap()
     }

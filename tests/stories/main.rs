@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod audit;
+mod backups;
 mod clients;
 mod crash;
 mod devices;
@@ -12,4 +14,7 @@ mod harness;
 mod machine;
 mod pages;
 mod program;
+mod recovery;
+mod restored;
+mod storage;
 mod trust;

@@ -63,7 +63,7 @@ fn a_folder_belongs_to_one_server() {
     assert!(text.contains(&std::process::id().to_string()) || text.contains("in use"), "{text}");
 }
 
-fn start_agent(folder: &Path, config: &Path, server: u16, join: Option<&str>) -> Child {
+pub(crate) fn start_agent(folder: &Path, config: &Path, server: u16, join: Option<&str>) -> Child {
     let mut command = program();
     command.stdout(Stdio::null()).args(["agent", "--server", &format!("127.0.0.1:{server}")]);
     command.arg("--folder").arg(folder).arg("--config").arg(config);
@@ -74,7 +74,7 @@ fn start_agent(folder: &Path, config: &Path, server: u16, join: Option<&str>) ->
 }
 
 /// Kills what is left of it, and shows what it said.
-fn end(mut child: Child) -> String {
+pub(crate) fn end(mut child: Child) -> String {
     let _ = child.kill();
     let mut text = String::new();
     let _ = child.stderr.take().unwrap().read_to_string(&mut text);

@@ -40,7 +40,7 @@ pub use repository::{Chosen, Found, Repository, choose, open_repository};
 pub use restore::{RESTORED, Report, Restoring, instant, restore_into};
 pub use retention::Retention;
 pub use run::{changes, folder, full};
-pub use write::{End, Manifest, Options, Written, write_full};
+pub use write::{End, FORMAT, Manifest, Options, Written, expected, write_full};
 
 use crate::base::{Result, Span};
 use crate::engine::archive::RecoveryKey;

@@ -165,8 +165,7 @@ fn fill(
     let keys = std::mem::take(&mut filling.keys);
     if whole {
         let kek = (restoring.kek)(folder);
-        let vault = Vault::open(&folder.join("keys"), &kek, restoring.clock)?;
-        keys.iter().try_for_each(|(name, secret)| vault.put(name, secret.expose()))?;
+        Vault::import(&folder.join("keys"), &kek, restoring.clock, keys)?;
     }
     let telemetry_files = filling.telemetry.len();
     for file in filling.telemetry.values() {

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::keys;
 use super::memory::Meter;
 use super::store::plan;
-use crate::base::{Result, Secret, Timestamp};
+use crate::base::{Result, Timestamp};
 use crate::engine::archive::{Paced, Recipient, Summary, Writer};
 use crate::engine::store::{Exported, Part};
 use crate::kit::{Ctx, followed, generation};
 
 /// The form of backup files that this program writes, and the newest that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 /// Bytes of a configuration file that are saved.
 pub(super) const CONFIGURATION_BYTES_MAX: usize = 1024 * 1024;
 /// The entry of the configuration.
@@ -109,7 +109,7 @@ pub fn write_full<W: Write>(
         *number += 1;
         writer.entry(&format!("store/{folder}/{number:06}"), chunk)
     })?;
-    for (name, secret) in secrets(ctx)? {
+    for (name, secret) in ctx.site.vault.export()? {
         writer.entry(&format!("keys/{name}"), secret.expose())?;
     }
     if let Some(text) = &ctx.site.configuration
@@ -149,20 +149,6 @@ pub(super) fn write_changes<W: Write>(
         None => BTreeMap::new(),
     };
     finish(writer, manifest, End { store: exported, telemetry })
-}
-
-/// Everything in the vault, by name.
-fn secrets(ctx: &Ctx<'_>) -> Result<Vec<(String, Secret<Vec<u8>>)>> {
-    let mut secrets = Vec::new();
-    for entry in std::fs::read_dir(ctx.site.folder.join("keys"))?.flatten() {
-        let file = entry.file_name().to_string_lossy().into_owned();
-        if let Some(name) = file.strip_suffix(".sealed")
-            && let Some(secret) = ctx.site.vault.get(name)?
-        {
-            secrets.push((name.to_owned(), secret));
-        }
-    }
-    Ok(secrets)
 }
 
 fn manifest(ctx: &Ctx<'_>, kind: &str, generation: u64, options: &Options) -> Result<Manifest> {
@@ -215,7 +201,7 @@ fn telemetry<W: Write>(
 }
 
 /// About how many bytes a full backup will have: as the last one, or what there is to be read.
-pub(super) fn expected(ctx: &Ctx<'_>, telemetry: bool) -> Result<u64> {
+pub fn expected(ctx: &Ctx<'_>, telemetry: bool) -> Result<u64> {
     let read = ctx.read()?;
     let known = super::store::backups(&read, ctx.tenant)?;
     if let Some(last) = super::store::newest(&known, true).filter(|last| last.telemetry == telemetry) {

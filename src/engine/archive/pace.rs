@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::base::Error;
 use crate::engine::clock::Clock;
 
 /// A stop and a new limit are obeyed within this time, also while bandwidth is waited for.
 const STEP: Duration = Duration::from_millis(50);
+/// Work that was slower than its limit may make up for this much time, not for all of it.
+const BURST: Duration = Duration::from_secs(1);
 
 /// What a piece of work has done and how fast it may go; shared by the one who works, who watches and who stops it.
 /// Cloning gives the same one.
@@ -20,8 +24,15 @@ struct Inner {
     clock: Clock,
     began: Duration,
     bytes: Arc<AtomicU64>,
-    bytes_per_second_max: AtomicU64,
+    limit: Mutex<Limit>,
     stop: Arc<AtomicBool>,
+}
+
+/// So many bytes a second since an instant, at which so many were done.
+struct Limit {
+    bytes_per_second_max: Option<u64>,
+    since: Duration,
+    bytes: u64,
 }
 
 /// How far the work is.
@@ -47,14 +58,15 @@ impl Pace {
 
     /// A pace that counts into `bytes` and obeys `stop`.
     pub fn sharing(clock: &Clock, bytes: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> Pace {
-        let (began, bytes_per_second_max) = (clock.monotonic(), AtomicU64::new(u64::MAX));
-        Pace(Arc::new(Inner { clock: clock.clone(), began, bytes, bytes_per_second_max, stop }))
+        let limit = Mutex::new(Limit { bytes_per_second_max: None, since: Duration::ZERO, bytes: 0 });
+        Pace(Arc::new(Inner { clock: clock.clone(), began: clock.monotonic(), bytes, limit, stop }))
     }
 
-    /// Sets the limit on the whole work, counted from its beginning; `None` takes it away.
+    /// Sets the limit from now on; `None` takes it away.
     pub fn limit(&self, bytes_per_second_max: Option<u64>) {
-        let limit = bytes_per_second_max.unwrap_or(u64::MAX).max(1);
-        self.0.bytes_per_second_max.store(limit, Ordering::Relaxed);
+        let bytes = self.0.bytes.load(Ordering::Relaxed);
+        let bytes_per_second_max = bytes_per_second_max.map(|max| max.max(1));
+        *self.0.limit.lock() = Limit { bytes_per_second_max, since: self.elapsed(), bytes };
     }
 
     /// Asks the work to stop; its next read or write fails with [`Stopped`].
@@ -82,13 +94,24 @@ impl Pace {
         let done = self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
         loop {
             self.go_on()?;
-            let limit = self.0.bytes_per_second_max.load(Ordering::Relaxed);
-            let due = Duration::from_micros((u128::from(done) * 1_000_000 / u128::from(limit)) as u64);
-            match due.checked_sub(self.elapsed()) {
-                Some(wait) if !wait.is_zero() => std::thread::park_timeout(wait.min(STEP)),
-                _ => return Ok(()),
+            match self.wait_for(done) {
+                Some(wait) => std::thread::park_timeout(wait.min(STEP)),
+                None => return Ok(()),
             }
         }
+    }
+
+    /// How long it is until `done` bytes are within the limit.
+    fn wait_for(&self, done: u64) -> Option<Duration> {
+        let now = self.elapsed();
+        let mut limit = self.0.limit.lock();
+        let bytes = u128::from(done.saturating_sub(limit.bytes));
+        let due = limit.since
+            + Duration::from_micros((bytes * 1_000_000 / u128::from(limit.bytes_per_second_max?)) as u64);
+        if now.saturating_sub(due) > BURST {
+            (limit.since, limit.bytes) = (now - BURST, done);
+        }
+        due.checked_sub(now).filter(|wait| !wait.is_zero())
     }
 
     /// Fails when the work was asked to stop.
@@ -207,6 +230,22 @@ mod tests {
             (progress.bytes, progress.bytes_per_second, progress.seconds_left),
             (3_000, 1_000, Some(3))
         );
+    }
+
+    #[test]
+    fn a_limit_counts_from_when_it_is_set_and_idleness_earns_little() {
+        let clock = Clock::manual(Default::default(), 1);
+        let pace = Pace::new(&clock);
+        pace.moved(1_000_000).unwrap();
+        pace.limit(Some(1_000));
+        assert_eq!(pace.wait_for(1_000_000), None);
+        assert_eq!(pace.wait_for(1_000_500), Some(Duration::from_millis(500)));
+        clock.advance(Span::from_hours(1));
+        assert_eq!(pace.wait_for(1_000_500), None);
+        assert_eq!(pace.wait_for(1_001_500), None);
+        assert_eq!(pace.wait_for(1_002_500), Some(Duration::from_secs(1)));
+        pace.limit(None);
+        assert_eq!(pace.wait_for(u64::MAX), None);
     }
 
     #[test]

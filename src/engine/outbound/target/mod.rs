@@ -8,8 +8,13 @@
 //! Invariant: settings hold no secret; it is handed in when the target is opened.
 
 mod folder;
+mod one_way;
 mod pace;
 mod place;
+mod program;
+mod removable;
+mod s3;
+mod sftp;
 mod source;
 
 use std::io::Write;
@@ -18,12 +23,16 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::egress::Egress;
+use super::egress::{Egress, checked_host};
 use crate::base::{Error, Result, Secret};
 use crate::engine::clock::Clock;
 
 pub use folder::FolderSettings;
+pub use one_way::OneWaySettings;
 pub use pace::Pace;
+pub use removable::RemovableSettings;
+pub use s3::S3Settings;
+pub use sftp::{HostKey, SftpSettings, new_identity, scan_host_key};
 
 /// Bytes of a file's name at a target.
 pub const NAME_BYTES_MAX: usize = 200;
@@ -108,25 +117,39 @@ pub struct Probe {
 pub enum Settings {
     /// A folder of this machine, or of a server whose file system is mounted.
     Folder(FolderSettings),
+    /// A medium that comes and goes.
+    Removable(RemovableSettings),
+    /// A folder that a data diode takes files from.
+    OneWay(OneWaySettings),
+    /// A folder of an SSH server.
+    Sftp(SftpSettings),
+    /// A bucket of an S3-compatible store.
+    S3(S3Settings),
 }
 
 impl Settings {
     /// The target. `secret` is what the kind calls so.
     pub fn open(
         &self,
-        _secret: Option<Secret<String>>,
-        _egress: &Egress,
+        secret: Option<Secret<String>>,
+        egress: &Egress,
         clock: &Clock,
     ) -> Result<Box<dyn Target>> {
         Ok(match self {
             Settings::Folder(settings) => Box::new(folder::Folder::new(settings, clock)?),
+            Settings::Removable(settings) => Box::new(removable::Removable::new(settings, clock)?),
+            Settings::OneWay(settings) => Box::new(one_way::OneWay::new(settings, clock)?),
+            Settings::S3(settings) => Box::new(s3::S3::new(settings, secret, egress, clock)?),
+            Settings::Sftp(settings) => Box::new(sftp::Sftp::new(settings, secret, egress, clock)?),
         })
     }
 
     /// The host and port that must be on the egress list, when the target is reached by network.
     pub fn destination(&self) -> Result<Option<(String, u16)>> {
         match self {
-            Settings::Folder(_) => Ok(None),
+            Settings::Folder(_) | Settings::Removable(_) | Settings::OneWay(_) => Ok(None),
+            Settings::S3(settings) => Ok(Some(settings.destination()?)),
+            Settings::Sftp(settings) => Ok(Some((checked_host(&settings.host)?, settings.port))),
         }
     }
 }

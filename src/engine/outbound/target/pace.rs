@@ -15,7 +15,8 @@ const CREDIT: Duration = Duration::from_millis(250);
 /// The longest wait between two looks at `stop`.
 const WAIT_MAX: Duration = Duration::from_millis(100);
 
-/// The pace of one copy. It may be shared with whoever shows the progress.
+/// The pace of one copy. Cloning gives the same pace.
+#[derive(Clone)]
 pub struct Pace {
     /// Bytes a second, or as many as there are.
     pub bytes_per_second_max: Option<u64>,
@@ -25,8 +26,8 @@ pub struct Pace {
     pub done: Arc<AtomicU64>,
     /// Set, it ends the copy with an error; what is there stays, and the next copy goes on from it.
     pub stop: Arc<AtomicBool>,
-    wait: Box<dyn Fn(Duration) + Send + Sync>,
-    due: Mutex<Option<Duration>>,
+    wait: Arc<dyn Fn(Duration) + Send + Sync>,
+    due: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Pace {
@@ -42,15 +43,15 @@ impl Pace {
             clock: clock.clone(),
             done: Arc::default(),
             stop: Arc::default(),
-            wait: Box::new(wait),
-            due: Mutex::new(None),
+            wait: Arc::new(wait),
+            due: Arc::default(),
         }
     }
 
     /// The same pace that waits by `wait`; tests move a manual clock with it.
     #[must_use]
     pub fn waiting_by(mut self, wait: impl Fn(Duration) + Send + Sync + 'static) -> Pace {
-        self.wait = Box::new(wait);
+        self.wait = Arc::new(wait);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,10 @@ use crate::engine::clock::Clock;
 const SYNC_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes that a probe writes.
 const PROBE_BYTES: usize = 64 * 1024;
+
+/// What to do when the system does not let the server into a folder.
+const CONFINED: &str = "give the server's user the right to write there; a unit of systemd that confines it needs the \
+    folder in `ReadWritePaths=`, and below `/media`, `/mnt` or `/srv` an `InaccessiblePaths=` that leaves it out";
 
 /// An open folder.
 pub(super) struct Place {
@@ -36,6 +40,33 @@ impl Place {
                 .hint("make the folder, or mount the file system that it is on")),
             Err(e) => Err(failed(path, "opened", e)),
         }
+    }
+
+    /// Opens the folder `name` in this one and makes it when it is missing.
+    pub(super) fn below(&self, name: &Path) -> Result<Place> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = self.path.join(name);
+        match rustix::fs::mkdirat(&self.folder, name, Mode::RWXU) {
+            Ok(()) => self.sync_folder()?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(&path, "made", e)),
+        }
+        let folder = rustix::fs::openat(&self.folder, name, flags, Mode::empty())
+            .map_err(|e| failed(&path, "opened", e))?;
+        Ok(Place { folder, path })
+    }
+
+    /// The number of the mount that the folder is on, as in `/proc/self/mountinfo`.
+    pub(super) fn mount(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.folder.as_raw_fd()))
+            .map_err(|e| self.failed("looked up", e))?;
+        let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
+        number.ok_or_else(|| Error::unavailable("the system does not tell what a folder is mounted on"))
+    }
+
+    /// Writes everything of the file system that the folder is on to its medium.
+    pub(super) fn sync_all(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.folder).map_err(|e| self.failed("synced", e))
     }
 
     /// Bytes that are free here for this user.
@@ -105,7 +136,7 @@ impl Place {
     /// Syncs `file`. What a failed sync leaves cannot be trusted, even if it reads well: it is removed.
     fn sync(&self, file: &File, part: &str) -> Result<()> {
         file.sync_all().map_err(|e| {
-            let _ = rustix::fs::unlinkat(&self.folder, part, AtFlags::empty());
+            self.discard(part);
             self.failed("synced", e)
         })
     }
@@ -127,7 +158,7 @@ impl Place {
             Err(Errno::EXIST) => return Err(taken()),
             // FAT and some network file systems do not know this kind of renaming.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                if self.file(to)?.is_some() {
+                if rustix::fs::statat(&self.folder, to, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
                     return Err(taken());
                 }
                 rustix::fs::renameat(&self.folder, from, &self.folder, to)
@@ -136,6 +167,11 @@ impl Place {
             Err(e) => return Err(self.failed("written to", e)),
         }
         self.sync_folder()
+    }
+
+    /// Removes a file of our own that came to nothing.
+    pub(super) fn discard(&self, name: &str) {
+        let _ = rustix::fs::unlinkat(&self.folder, name, AtFlags::empty());
     }
 
     fn sync_folder(&self) -> Result<()> {
@@ -324,10 +360,10 @@ fn failed(path: &Path, done: &str, error: impl Into<io::Error>) -> Error {
         io::ErrorKind::PermissionDenied => Kind::Forbidden,
         _ => Kind::Unavailable,
     };
-    let why = match error.kind() {
-        io::ErrorKind::PermissionDenied => ": the server may not",
-        io::ErrorKind::ReadOnlyFilesystem => ": it is read-only",
-        _ => "",
+    let (why, hint) = match error.kind() {
+        io::ErrorKind::PermissionDenied => (": the server may not", CONFINED),
+        io::ErrorKind::ReadOnlyFilesystem => (": it is read-only", CONFINED),
+        _ => ("", "look at the disk and what the system says of it (`dmesg`)"),
     };
-    Error::new(kind, format!("`{}` cannot be {done}{why}", place.display())).because(error)
+    Error::new(kind, format!("`{}` cannot be {done}{why}", place.display())).hint(hint).because(error)
 }
