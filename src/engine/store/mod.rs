@@ -11,6 +11,8 @@
 //! Invariant: the state is a function of the journal: replaying it gives the same tables.
 //! Invariant: a write inside a write is a defect: it panics in debug builds and is refused in others.
 //! Invariant: when the disk fails, writes are refused from then on; reads go on.
+//! Invariant: a state file that was copied is read whole before it is used; a crash leaves no copy.
+//! Invariant: an export holds no writer and no view for longer than a page; restored, it is the state at one change.
 
 mod backend;
 mod change;

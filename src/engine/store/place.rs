@@ -41,24 +41,31 @@ pub(super) fn lock(disk: &dyn Disk, folder: &Path) -> Result<(FolderLock, bool)>
 }
 
 /// Remembers the state file as the one that belongs here. Call it with the lock taken.
+///
+/// A full disk is no reason not to open: what could not be remembered is read whole the next time, and that is all.
 pub(super) fn record(disk: &dyn Disk, folder: &Path) -> Result<()> {
-    let write = || -> Result<()> {
-        let Some(place) = now(disk, folder)? else { return Ok(()) };
-        let next = folder.join(NEXT);
-        match disk.remove(&next) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
-            _ => {}
-        }
-        let file = disk.create(&next)?;
-        file.write_at(&serde_json::to_vec(&place)?, 0)?;
-        file.sync()?;
-        disk.rename(&next, &folder.join(PLACE))?;
-        Ok(disk.sync_folder(folder)?)
-    };
-    write().map_err(|e| {
-        let path = folder.join(PLACE);
-        Error::unavailable(format!("cannot write `{}`: {}", path.display(), e.detail()))
-    })
+    let Some(place) = now(disk, folder)? else { return Ok(()) };
+    let bytes = serde_json::to_vec(&place)?;
+    match write(disk, folder, &bytes) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Ok(()),
+        written => written.map_err(|e| {
+            let path = folder.join(PLACE);
+            Error::unavailable(format!("cannot write `{}`: {e}", path.display())).because(e)
+        }),
+    }
+}
+
+fn write(disk: &dyn Disk, folder: &Path, bytes: &[u8]) -> io::Result<()> {
+    let next = folder.join(NEXT);
+    match disk.remove(&next) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = disk.create(&next)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&next, &folder.join(PLACE))?;
+    disk.sync_folder(folder)
 }
 
 /// Whether the state file is not the one that the folder was opened with last. To be asked before the lock is taken.
