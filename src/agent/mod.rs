@@ -7,8 +7,10 @@
 //! Invariant: what must arrive is on disk before it is sent, and leaves the disk when the server has it.
 //! Invariant: a task runs at most once, ever; what a crash left open is reported as unknown, never run again.
 //! Invariant: nothing runs that the agent's own configuration does not name, whatever the server says.
+//! Invariant: the newest checkpoint of the audit log is kept per generation, and never replaced by an older one.
 //! Invariant: the private key is made here, and never leaves the agent's folder.
 
+mod checkpoints;
 mod configuration;
 mod credentials;
 mod join;

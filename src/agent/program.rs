@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, Sleep};
 
+use super::checkpoints::Checkpoints;
 use super::credentials::{self, Credentials};
 use super::session::{self, Happening, Session};
 use super::spool::Spool;
@@ -63,6 +64,7 @@ pub async fn run(options: &Options, clock: &Clock, stop: impl Future<Output = ()
         failures: 0,
         began: Duration::ZERO,
         credentials,
+        checkpoints: Checkpoints::open(&options.folder),
         spool,
         tasks,
         unspooled: VecDeque::new(),
@@ -109,6 +111,7 @@ struct Program {
     failures: u32,
     began: Duration,
     credentials: Credentials,
+    checkpoints: Checkpoints,
     spool: Spool,
     tasks: Tasks,
     /// Reports that the spool had no room for.
@@ -229,7 +232,8 @@ impl Program {
     fn connect(&mut self) -> Connecting {
         self.sessions += 1;
         let (credentials, clock, boot) = (self.credentials.clone(), self.clock.clone(), self.boot.clone());
-        let hello = session::hello(&self.configuration, &boot, &clock);
+        let mut hello = session::hello(&self.configuration, &boot, &clock);
+        hello.checkpoints = self.checkpoints.all();
         let sessions = self.sessions;
         Box::pin(async move {
             let connecting = async {
@@ -306,6 +310,11 @@ impl Program {
                 self.follow_logs(wanted.logs);
             }
             Down::Acknowledgement(acknowledgement) => self.acknowledged(acknowledgement.sequence),
+            Down::Checkpoint(checkpoint) => {
+                if let Err(error) = self.checkpoints.told(checkpoint) {
+                    tracing::warn!(%error, "a checkpoint of the audit log cannot be kept");
+                }
+            }
             Down::Certificate(certificate) => match self.take_certificate(certificate) {
                 Ok(()) => tracing::info!("the certificate was renewed"),
                 Err(error) => tracing::error!(%error, "the renewed certificate is of no use"),

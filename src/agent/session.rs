@@ -193,6 +193,7 @@ pub fn hello(configuration: &super::Configuration, boot: &str, clock: &Clock) ->
         clock: Some(clock.now()),
         labels: configuration.labels.clone(),
         commands,
+        checkpoints: Vec::new(),
     }
 }
 

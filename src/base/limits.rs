@@ -40,6 +40,9 @@ pub const TASK_SECONDS_MAX: u64 = 24 * 3600;
 /// Tasks that wait for one agent.
 pub const TASKS_QUEUED_PER_AGENT_MAX: usize = 1_000;
 
+/// Checkpoints of the audit log that an agent keeps and tells: the newest of each of so many generations.
+pub const CHECKPOINTS_KEPT_MAX: usize = 8;
+
 /// Bytes of an HTTP request's body.
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Seconds until a request's body must be there.

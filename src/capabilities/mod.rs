@@ -7,6 +7,7 @@ pub mod clients;
 pub mod identity;
 pub mod overview;
 pub mod settings;
+pub mod storage;
 pub mod tasks;
 pub mod telemetry;
 
@@ -21,6 +22,7 @@ pub const ALL: &[&dyn Capability] = &[
     &agents::Agents,
     &telemetry::Telemetry,
     &tasks::Tasks,
+    &storage::Storage,
     &audit::Audit,
     &backups::Backups,
     &overview::Overview,

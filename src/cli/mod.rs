@@ -4,6 +4,7 @@
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
 mod agent;
+mod audit;
 mod backup;
 mod config;
 mod demo;
@@ -49,6 +50,9 @@ enum Role {
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigRole),
+    /// Proves an exported audit log, without a server.
+    #[command(subcommand)]
+    Audit(audit::AuditRole),
     /// Writes one encrypted file with everything, of a running or a stopped server.
     Backup(backup::Backup),
     /// Makes a data folder out of backups, as it was at any second.
@@ -167,6 +171,7 @@ pub fn run() -> ExitCode {
         Role::Demo(arguments) => demo::demo(&arguments),
         Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
         Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::Audit(role) => audit::audit(&role),
         Role::Backup(arguments) => backup::backup(&arguments),
         Role::Restore(arguments) => restore::restore(&arguments),
         Role::Verify(arguments) => verify::verify(&arguments),
@@ -231,6 +236,7 @@ mod tests {
             "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
             "muster config check x.toml",
             "muster config show",
+            "muster audit verify x.jsonl --key 00",
             "muster setup-code --data x",
             "muster backup /mnt/usb --data x --without-telemetry",
             "muster backup -",

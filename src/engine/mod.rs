@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod days;
 pub mod host;
 pub mod http;
+pub mod index;
 pub mod jobs;
 pub mod journal;
 pub mod logs;

@@ -12,6 +12,7 @@ mod capability;
 pub mod chart;
 mod ctx;
 mod generation;
+mod notice;
 mod op;
 mod page;
 mod presence;
@@ -25,6 +26,7 @@ pub use actor::{Actor, Role};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
+pub use notice::{Notice, Notices};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,

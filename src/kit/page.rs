@@ -5,7 +5,7 @@ use std::fmt;
 
 use askama::Template;
 
-use super::{Ctx, Role};
+use super::{Ctx, Notice, Role};
 use crate::base::{Error, Result};
 
 /// What a page is asked.
@@ -191,6 +191,8 @@ pub struct Shell {
     pub navigation: Vec<(&'static str, Vec<NavItem>)>,
     /// Message from the form before.
     pub flash: Option<Flash>,
+    /// What every page says at its top.
+    pub notices: Vec<Notice>,
     /// Live topics of the page, comma separated; empty for none.
     pub live: String,
     /// Where static files are: `/static/<hash>`.
@@ -226,6 +228,7 @@ impl Shell {
             theme: ctx.theme.word(),
             navigation,
             flash,
+            notices: ctx.site.notices.all().into_iter().filter(|n| ctx.actor.may(n.permission)).collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),
         }

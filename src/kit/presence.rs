@@ -57,6 +57,16 @@ impl Presence {
         });
     }
 
+    /// Agents with an open session.
+    pub fn present(&self) -> Vec<AgentId> {
+        self.agents
+            .read()
+            .iter()
+            .filter(|(_, seen)| seen.session.is_some())
+            .map(|(agent, _)| *agent)
+            .collect()
+    }
+
     /// What is known of one agent.
     pub fn of(&self, agent: AgentId) -> Seen {
         self.agents.read().get(&agent).cloned().unwrap_or_default()

@@ -7,11 +7,12 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Capability, NavItem, Presence, Settings};
+use super::{Capability, NavItem, Notices, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Vault};
+use crate::engine::index::Index;
 use crate::engine::logs::Logs;
 use crate::engine::outbound::egress::Egress;
 use crate::engine::series::Series;
@@ -25,6 +26,8 @@ pub struct Site {
     pub series: Series,
     /// Lines of text.
     pub logs: Logs,
+    /// Full text of what is stored; derived, and opened by who feeds it.
+    pub index: Index,
     /// Sealed keys and secrets.
     pub vault: Vault,
     /// The site's own certificate authority.
@@ -35,6 +38,8 @@ pub struct Site {
     pub presence: Presence,
     /// Name and addresses.
     pub settings: Settings,
+    /// What every page says at its top.
+    pub notices: Notices,
     /// The tenant, until a second one exists.
     pub tenant: TenantId,
     /// The navigation of the console, gathered from the capabilities.
@@ -84,9 +89,11 @@ impl Site {
     /// Puts the engines together. The bus is attached when the broker has started.
     pub fn new(parts: Parts) -> Site {
         Site {
+            index: Index::new(&parts.folder.join("index"), &parts.clock),
             egress: Egress::new(&parts.clock),
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
+            notices: Notices::default(),
             tenant: TenantId::from_bits(1),
             clock: parts.clock,
             store: parts.store,

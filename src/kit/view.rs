@@ -110,6 +110,7 @@ pub(crate) mod proof {
             theme: "",
             navigation,
             flash: None,
+            notices: Vec::new(),
             live: "overview,agents:filter=site%3Alyon".into(),
             assets: "/static/test".into(),
         }

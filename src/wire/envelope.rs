@@ -109,6 +109,11 @@ impl Up {
             Up::Hello(m) => {
                 m.labels.check()?;
                 bound("commands", m.commands.len(), 256)?;
+                bound("checkpoints", m.checkpoints.len(), limits::CHECKPOINTS_KEPT_MAX)?;
+                m.checkpoints.iter().try_for_each(|c| {
+                    let texts = [&c.site, &c.chain, &c.previous, &c.key, &c.signature];
+                    texts.iter().try_for_each(|text| bound("bytes of checkpoint", text.len(), 512))
+                })?;
                 bound("bytes of version", m.version.len(), 64)?;
                 bound("bytes of host name", m.hostname.len(), 255)?;
                 bound("bytes of boot", m.boot.len(), 64)
@@ -146,6 +151,8 @@ pub enum Down {
     Acknowledgement(Acknowledgement),
     /// See [`Certificate`].
     Certificate(Certificate),
+    /// See [`Checkpoint`].
+    Checkpoint(Checkpoint),
 }
 
 impl Down {
@@ -159,6 +166,7 @@ impl Down {
             Down::Configuration(_) => K::Configuration,
             Down::Acknowledgement(_) => K::Acknowledgement,
             Down::Certificate(_) => K::Certificate,
+            Down::Checkpoint(_) => K::Checkpoint,
         }
     }
 
@@ -173,6 +181,7 @@ impl Down {
             K::Configuration => Down::Configuration(codec::decode(what, payload)?),
             K::Acknowledgement => Down::Acknowledgement(codec::decode(what, payload)?),
             K::Certificate => Down::Certificate(codec::decode(what, payload)?),
+            K::Checkpoint => Down::Checkpoint(codec::decode(what, payload)?),
         })
     }
 
@@ -185,6 +194,7 @@ impl Down {
             Down::Configuration(m) => codec::json(m),
             Down::Acknowledgement(m) => codec::json(m),
             Down::Certificate(m) => codec::json(m),
+            Down::Checkpoint(m) => codec::json(m),
         }
     }
 }
@@ -278,6 +288,17 @@ mod tests {
     fn a_later_versions_fields_are_skipped() {
         let text = br#"{"clock":1790000000000,"spooled":1,"boot":"b","mood":"good"}"#;
         assert!(matches!(Up::decode(UpKind::Heartbeat, text).unwrap(), Up::Heartbeat(h) if h.spooled == 1));
+    }
+
+    #[test]
+    fn checkpoints_of_a_hello_are_bounded() {
+        let hello = |count, site: &str| {
+            let one = Checkpoint { site: site.into(), ..Checkpoint::default() };
+            Up::Hello(Hello { checkpoints: vec![one; count], ..Hello::default() }).compact()
+        };
+        assert!(Up::decode(UpKind::Hello, &hello(limits::CHECKPOINTS_KEPT_MAX, "x")).is_ok());
+        assert!(Up::decode(UpKind::Hello, &hello(limits::CHECKPOINTS_KEPT_MAX + 1, "x")).is_err());
+        assert!(Up::decode(UpKind::Hello, &hello(1, &"x".repeat(513))).is_err());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub fn up(kind: UpKind) -> Example {
     let (topic, doc, json) = match kind {
         UpKind::Hello => (
             "up/hello",
-            "First message of a session: who it is, what it runs, what it allows. Tasks that wait are sent after it.",
+            "First message of a session: who it is, what it runs, what it allows. Tasks that wait are sent after it. `checkpoints` may hold what came on `down/checkpoint`.",
             r#"{"version":"1.4.2","hostname":"press-07","boot":"a41f","clock":"2026-11-25T09:41:22.118Z","labels":{"site":"lyon"},"commands":{"uptime":"How long the host has been up"}}"#,
         ),
         UpKind::Heartbeat => (
@@ -85,6 +85,11 @@ pub fn down(kind: DownKind) -> Example {
             "down/acknowledgement",
             "Everything up to this sequence is on the server's disk. A PUBACK says the same of one message.",
             r#"{"sequence":17}"#,
+        ),
+        DownKind::Checkpoint => (
+            "down/checkpoint",
+            "How far the audit log is, signed. An agent keeps the newest of each generation and tells them in its hello, so that a log that was cut off is found out; a device may pass it over.",
+            r#"{"site":"Plant 03","generation":1,"number":4711,"chain":"995fcf84d83f8aec6ac5f2579a53cc0d1bf7fd155471eef6420d5273845a05f6","change":90210,"at":"2026-11-25T09:00:00.000Z","previous":"c1afb4b8c0d5d91d9ca5ef8f178fdf734d1c704b0788104514d08f9186ad89f8","key":"3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c","signature":"92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"}"#,
         ),
         DownKind::Certificate => (
             "down/certificate",

@@ -28,6 +28,9 @@ pub struct Hello {
     pub labels: Labels,
     /// Commands that the agent's own configuration allows, by name, with their description.
     pub commands: BTreeMap<String, String>,
+    /// The newest checkpoint of each generation of the site that it was told of; a device may leave them out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checkpoints: Vec<Checkpoint>,
 }
 
 /// What a host is made of.
@@ -364,6 +367,31 @@ pub struct Certificate {
     pub pem: String,
     /// Down: the authority's certificate (PEM).
     pub authority: String,
+}
+
+/// A signed statement of how far the site's audit log is. Whoever keeps it can prove later that the log was longer, or
+/// another one, than what is shown then.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct Checkpoint {
+    /// What the site was called.
+    pub site: String,
+    /// Which history of the site: 1 for the first, and one more after each restore.
+    pub generation: u64,
+    /// Number of the last entry.
+    pub number: u64,
+    /// Chain of that entry, 64 hexadecimal digits.
+    pub chain: String,
+    /// Number of the change in which the statement was made.
+    pub change: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Hash of the statement before, 64 hexadecimal digits; zeros for the first.
+    pub previous: String,
+    /// The public key (Ed25519), 64 hexadecimal digits.
+    pub key: String,
+    /// The signature, 128 hexadecimal digits.
+    pub signature: String,
 }
 
 /// What a program that has a join code asks.

@@ -64,6 +64,8 @@ topic_kinds! {
         Acknowledgement "acknowledgement",
         /// A renewed certificate, or the trust that replaces the old one.
         Certificate "certificate",
+        /// A signed statement of how far the audit log is, to be kept and told again.
+        Checkpoint "checkpoint",
     }
 }
 

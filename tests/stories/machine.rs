@@ -54,6 +54,11 @@ impl Machine {
         self.id
     }
 
+    /// Its folder.
+    pub(crate) fn folder(&self) -> std::path::PathBuf {
+        self._folder.path().join("agent")
+    }
+
     pub(crate) fn stop(mut self) {
         self.stop.notify_one();
         self.thread.take().unwrap().join().unwrap().unwrap();

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod audit;
+mod backups;
 mod clients;
 mod crash;
 mod devices;
@@ -13,4 +15,6 @@ mod machine;
 mod pages;
 mod program;
 mod recovery;
+mod restored;
+mod storage;
 mod trust;

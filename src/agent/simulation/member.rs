@@ -83,6 +83,7 @@ fn hello(shared: &Shared, member: &Member) -> Hello {
         clock: Some(now),
         labels: member.labels(),
         commands: tasks::COMMANDS.iter().map(|(n, d)| ((*n).to_owned(), (*d).to_owned())).collect(),
+        checkpoints: Vec::new(),
     }
 }
 
@@ -215,7 +216,8 @@ impl Session<'_> {
                         Down::Ask(_)
                         | Down::Cancel(_)
                         | Down::Acknowledgement(_)
-                        | Down::Certificate(_) => {}
+                        | Down::Certificate(_)
+                        | Down::Checkpoint(_) => {}
                     }
                 }
                 _ = sampling.tick() => {

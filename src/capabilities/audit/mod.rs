@@ -1,24 +1,45 @@
-//! Who did what, when and from where: one entry for every event that a change tells.
+//! Who did what, when and from where: one entry for every event that a change tells, in a chain that proves itself.
+//!
+//! Every entry hashes over the one before; checkpoints sign how far the chain is, and agents keep them. So an entry that
+//! is changed, left out or put in between breaks the chain, and a log that is cut off or written anew contradicts what
+//! an agent keeps. An exported file proves itself without the server.
 //!
 //! Invariant: entries are written by the follower alone; no operation changes or removes one.
 //! Invariant: following a change twice gives the same entries, for their key is the change's number and the event's place.
 //! Invariant: the entries of a tenant are numbered without gaps, and each hashes over the one before.
+//! Invariant: a checkpoint is a row and an event of one change, so that it stands in the journal too.
 //! Invariant: no entry holds a password, a token or a digest.
 
 mod chain;
+mod checkpoint;
+mod export;
 mod follow;
 mod model;
+mod offline;
 mod ops;
 mod pages;
 mod store;
 #[cfg(test)]
 mod tests;
+mod verify;
+mod witness;
+mod words;
 
 pub use chain::{Chain, Head, adopt};
+pub use checkpoint::checkpoint;
+pub use export::{ExportAsked, export};
 pub use model::Entry;
-pub use ops::{AuditAsked, AuditNumber, find, list};
+pub use offline::{Proved, prove};
+pub use ops::{AuditAsked, AuditNumber, Status, checkpoints, find, list, status};
+pub use verify::{Verification, Wrong, verify};
+pub use witness::{Contradiction, contradictions, settle};
+pub use words::{Found, FoundPage, Rebuilt, SearchAsked, rebuild, search};
 
-use crate::kit::{Capability, Followers, NavItem, Ops, Pages};
+use crate::base::{Result, Span};
+use crate::kit::{
+    Capability, Change, Ctx, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+};
+use crate::wire::UpKind;
 
 /// The capability.
 pub struct Audit;
@@ -29,12 +50,22 @@ impl Capability for Audit {
     }
 
     fn ops(&self, ops: &mut Ops) {
-        ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
-        ops.get("audit.find", "/audit/{number}", "Shows one entry of the audit log.", find);
+        ops::register(ops);
     }
 
     fn pages(&self, pages: &mut Pages) {
-        pages.get("/audit", pages::list);
+        pages::register(pages);
+    }
+
+    fn uplinks(&self, uplinks: &mut Uplinks) {
+        uplinks.on(UpKind::Hello, witness::hello);
+    }
+
+    fn jobs(&self, jobs: &mut Jobs) {
+        jobs.every(Span::from_seconds(2), "audit.index", words::step);
+        jobs.every(Span::from_seconds(10), "audit.witness", witness::step);
+        jobs.every(Span::from_minutes(1), "audit.checkpoint", checkpoint::step);
+        jobs.every(Span::from_hours(1), "audit.verify", verify::step);
     }
 
     fn followers(&self, followers: &mut Followers) {
@@ -53,5 +84,13 @@ impl Capability for Audit {
 
     fn tables(&self) -> &'static [&'static str] {
         &store::NAMES
+    }
+
+    fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        checkpoint::restored(ctx, change, restored)
+    }
+
+    fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
+        verify::check(ctx, findings)
     }
 }

@@ -1,14 +1,50 @@
 //! Reading the audit log.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::chain::{self, STEP};
+use super::chain::{self, Head, STEP};
 use super::model::Entry;
-use super::store::ENTRIES;
+use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, VERIFICATIONS};
+use super::verify::Verification;
+use super::{checkpoint, verify, witness, words};
 use crate::base::{Error, Page, Result, Selector, limits};
 use crate::engine::store::Read;
-use crate::kit::Ctx;
+use crate::kit::{Ctx, Nothing, Ops};
+use crate::wire::Checkpoint;
+
+/// Declares them.
+pub(super) fn register(ops: &mut Ops) {
+    ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
+    ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
+    ops.get(
+        "audit.status",
+        "/audit/status",
+        "Shows how far the audit log is, and who vouches for it.",
+        status,
+    );
+    ops.get("audit.checkpoints", "/audit/checkpoints", "Lists checkpoints, newest first.", checkpoints);
+    ops.get(
+        "audit.contradictions",
+        "/audit/contradictions",
+        "Lists checkpoints that agents keep and that the audit log contradicts.",
+        witness::contradictions,
+    );
+    ops.get("audit.find", "/audit/{number}", "Shows one entry of the audit log.", find);
+    ops.post(
+        "audit.verify",
+        "/audit/verify",
+        "Reads the whole audit log again and says the first entry that does not fit.",
+        verify,
+    );
+    ops.post("audit.checkpoint", "/audit/checkpoints", "Signs how far the audit log is.", checkpoint);
+    ops.post(
+        "audit.settle",
+        "/audit/contradictions/settle",
+        "Says that a person has looked into the contradictions.",
+        witness::settle,
+    );
+}
 
 /// Entries that one call looks at; a filter that finds less than a page in them gives a short page and a cursor.
 const ENTRIES_LOOKED_AT_MAX: usize = 20_000;
@@ -69,6 +105,49 @@ pub fn list(ctx: &Ctx<'_>, asked: AuditAsked) -> Result<Page<Entry>> {
         }
     }
     Ok(Page { items, next: Some(format!("{change}-{place}")) })
+}
+
+/// How far the log is, and who vouches for it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Status {
+    /// The last entry.
+    pub head: Head,
+    /// The newest checkpoint.
+    pub checkpoint: Option<Checkpoint>,
+    /// What people write down of it.
+    pub fingerprint: String,
+    /// Agents that have it, as far as this start of the server knows.
+    pub holders: usize,
+    /// The last look at the whole log.
+    pub verified: Option<Verification>,
+    /// Checkpoints that agents keep and that nothing explains.
+    pub contradictions: usize,
+    /// Whether the full text can be searched.
+    pub searchable: bool,
+}
+
+/// Shows how far the log is.
+pub fn status(ctx: &Ctx<'_>, _: Nothing) -> Result<Status> {
+    ctx.require("audit.read")?;
+    let read = ctx.read()?;
+    let newest = checkpoint::newest(&read, ctx.tenant)?;
+    let found = read.prefix(&CONTRADICTIONS, &ctx.tenant, limits::PAGE_ROWS_MAX)?;
+    Ok(Status {
+        head: chain::head(&read, ctx.tenant)?,
+        fingerprint: newest.as_ref().map(witness::fingerprint).unwrap_or_default(),
+        holders: newest.as_ref().map_or(0, |newest| witness::holders(ctx.site, newest)),
+        checkpoint: newest,
+        verified: read.get(&VERIFICATIONS, &ctx.tenant)?,
+        contradictions: found.iter().filter(|(_, row)| !row.explained).count(),
+        searchable: ctx.site.index.is_open(),
+    })
+}
+
+/// Lists checkpoints, newest first.
+pub fn checkpoints(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<Checkpoint>> {
+    ctx.require("audit.read")?;
+    let rows = ctx.read()?.prefix_back(&CHECKPOINTS, &ctx.tenant, limits::PAGE_ROWS_MAX)?;
+    Ok(Page { items: rows.into_iter().map(|(_, row)| row).collect(), next: None })
 }
 
 fn cursor(text: &str) -> Result<(u64, u32)> {

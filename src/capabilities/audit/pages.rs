@@ -1,49 +1,339 @@
-//! The page of the audit log.
+//! The page of the audit log: what was done, and what proves it.
 
 use askama::Template;
 
+use super::checkpoint::checkpoint;
+use super::export::{self, ExportAsked};
 use super::model::Entry;
-use super::ops::{self, AuditAsked};
-use crate::base::{Kind, Page, Result};
-use crate::kit::{Ctx, PageRequest, Reply, Shell};
+use super::ops::{self, AuditAsked, Status};
+use super::verify::verify;
+use super::witness::{self, Contradiction};
+use super::words::{self, SearchAsked};
+use crate::base::{Error, Kind, Page, Result, Timestamp};
+use crate::kit::{Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, query, told};
+
+/// Contradictions that the banner names.
+const NAMED_MAX: usize = 5;
+
+/// Declares them.
+pub(super) fn register(pages: &mut Pages) {
+    pages.get("/audit", list);
+    pages.post("/audit/verify", verify_now);
+    pages.post("/audit/checkpoint", sign_now);
+    pages.post("/audit/settle", settle);
+    pages.post("/audit/export", download);
+}
+
+/// One line of the table.
+struct Row {
+    entry: Entry,
+    /// Where the words that were searched for stand; empty in the list.
+    snippet: Markup,
+}
+
+/// What proves the log, as people read it.
+#[derive(Default)]
+struct Proof {
+    entries: String,
+    /// `ok`, `warn`, `crit` or empty.
+    tone: &'static str,
+    word: &'static str,
+    /// What the last look found.
+    found: String,
+    verified: Markup,
+    /// The newest checkpoint: number, generation, when.
+    signed: String,
+    signed_at: Markup,
+    holders: String,
+    /// The line to write down.
+    line: String,
+    key: String,
+    searchable: bool,
+}
+
+impl Proof {
+    fn of(status: &Status, now: Timestamp) -> Proof {
+        let (tone, word, found) = match &status.verified {
+            None => ("", "not read again yet", String::new()),
+            Some(found) => match &found.wrong {
+                Some(wrong) => ("crit", "not whole", wrong.to_string()),
+                None => (
+                    "ok",
+                    "whole",
+                    format!("{} entries and {} checkpoints fit", found.entries, found.checkpoints),
+                ),
+            },
+        };
+        let mut proof = Proof {
+            entries: status.head.number.to_string(),
+            tone,
+            word,
+            found,
+            verified: Markup::ago(status.verified.as_ref().map(|found| found.at), now),
+            searchable: status.searchable,
+            ..Proof::default()
+        };
+        if let Some(signed) = &status.checkpoint {
+            proof.signed = format!("entry {}, generation {}", signed.number, signed.generation);
+            proof.signed_at = Markup::ago(Some(signed.at), now);
+            proof.holders = match status.holders {
+                1 => "1 agent".to_owned(),
+                count => format!("{count} agents"),
+            };
+            let at = signed.at.format("%Y-%m-%d %H:%M UTC");
+            proof.line = format!("{} · {at} · {} · {}", signed.site, proof.signed, status.fingerprint);
+            proof.key = signed.key.clone();
+        }
+        proof
+    }
+}
 
 #[derive(Template)]
 #[template(path = "audit/list.html")]
 struct AuditListPage {
     shell: Shell,
-    entries: Vec<Entry>,
+    rows: Vec<Row>,
     filter: String,
+    words: String,
+    best: bool,
+    /// How many match the words.
+    total: String,
     error: String,
     /// Whether this is not the first page.
     later: bool,
-    /// Cursor of the next page; empty on the last one.
+    /// Query string of this list without its cursor, and of the next page; empty on the last one.
+    first: String,
     next: String,
+    proof: Proof,
+    contradictions: Vec<Contradiction>,
+    more_contradictions: usize,
+    may_change: bool,
 }
 
-/// Lists what was done.
-pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let after = request.asked("after");
-    let asked = AuditAsked {
-        filter: request.asked("filter").to_owned(),
-        after: (!after.is_empty()).then(|| after.to_owned()),
-        limit: None,
-    };
-    let filter = asked.filter.clone();
-    let (status, page, error) = match ops::list(ctx, asked) {
-        Ok(page) => (200, page, String::new()),
-        Err(e) if e.kind() == Kind::Invalid => {
-            let error = format!("{}; {}", e.message(), e.hint_text().unwrap_or_default());
-            (422, Page { items: Vec::new(), next: None }, error)
+/// What the person asked for: rows, how many there are, and the cursor of the next page.
+struct Answer {
+    status: u16,
+    rows: Vec<Row>,
+    total: String,
+    next: String,
+    error: String,
+}
+
+impl Answer {
+    fn from(answer: Result<Answer>) -> Result<Answer> {
+        let say = |error: &Error| match error.hint_text() {
+            Some(hint) => format!("{}; {hint}", error.message()),
+            None => error.message().to_owned(),
+        };
+        let empty = |status, error| Answer {
+            status,
+            rows: Vec::new(),
+            total: String::new(),
+            next: String::new(),
+            error,
+        };
+        match answer {
+            Err(error) if error.kind() == Kind::Invalid => Ok(empty(422, say(&error))),
+            Err(error) if error.kind() == Kind::Unavailable => Ok(empty(200, say(&error))),
+            answer => answer,
         }
-        Err(e) => return Err(e),
+    }
+}
+
+fn listed(ctx: &Ctx<'_>, filter: &str, after: Option<String>) -> Result<Answer> {
+    let Page { items, next } = ops::list(ctx, AuditAsked { filter: filter.to_owned(), after, limit: None })?;
+    let rows = items.into_iter().map(|entry| Row { entry, snippet: Markup::default() }).collect();
+    Ok(Answer {
+        status: 200,
+        rows,
+        total: String::new(),
+        next: next.unwrap_or_default(),
+        error: String::new(),
+    })
+}
+
+fn searched(ctx: &Ctx<'_>, words: &str, order: &str, after: Option<String>) -> Result<Answer> {
+    let asked = SearchAsked { words: words.to_owned(), order: order.to_owned(), after, limit: None };
+    let page = words::search(ctx, asked)?;
+    let rows = page.items.into_iter();
+    Ok(Answer {
+        status: 200,
+        rows: rows.map(|found| Row { entry: found.entry, snippet: Markup(found.snippet) }).collect(),
+        total: page.total.to_string(),
+        next: page.next.unwrap_or_default(),
+        error: String::new(),
+    })
+}
+
+/// Lists what was done, or what was found.
+pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let (filter, words, order) = (request.asked("filter"), request.asked("words"), request.asked("order"));
+    let after = Some(request.asked("after").to_owned()).filter(|after| !after.is_empty());
+    let later = after.is_some();
+    let answer = match words.is_empty() {
+        true => listed(ctx, filter, after),
+        false => searched(ctx, words, order, after),
     };
+    let answer = Answer::from(answer)?;
+    let status = ops::status(ctx, Nothing {})?;
+    let mut contradictions = witness::contradictions(ctx, Nothing {})?.items;
+    contradictions.retain(|row| !row.explained);
+    let named =
+        |after: &str| query(&[("filter", filter), ("words", words), ("order", order), ("after", after)]);
     let page = AuditListPage {
         shell: Shell::new(ctx, request, "Audit trail", "/audit"),
-        entries: page.items,
-        filter,
-        error,
-        later: !after.is_empty(),
-        next: page.next.unwrap_or_default(),
+        rows: answer.rows,
+        filter: filter.to_owned(),
+        words: words.to_owned(),
+        best: order == "best",
+        total: answer.total,
+        error: answer.error,
+        later,
+        first: named(""),
+        next: if answer.next.is_empty() { String::new() } else { named(&answer.next) },
+        proof: Proof::of(&status, ctx.now),
+        more_contradictions: contradictions.len().saturating_sub(NAMED_MAX),
+        contradictions: contradictions.into_iter().take(NAMED_MAX).collect(),
+        may_change: ctx.actor.may("audit.verify"),
     };
-    Ok(Reply::Html(status, page.render()?))
+    Ok(Reply::Html(answer.status, page.render()?))
+}
+
+fn verify_now(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    let outcome = verify(ctx, Nothing {}).and_then(|found| match found.wrong {
+        Some(wrong) => Err(Error::conflict(format!("the log is not whole: {wrong}"))),
+        None => Ok(format!(
+            "The log is whole: {} entries and {} checkpoints fit",
+            found.entries, found.checkpoints
+        )),
+    });
+    told("/audit", outcome)
+}
+
+fn sign_now(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    let outcome = checkpoint(ctx, Nothing {});
+    told("/audit", outcome.map(|made| format!("Signed up to entry {}", made.number)))
+}
+
+fn settle(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    told(
+        "/audit",
+        witness::settle(ctx, Nothing {}).map(|()| "The log keeps that you have looked into it".to_owned()),
+    )
+}
+
+fn download(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let number = |name: &str| match request.field(name) {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Error::invalid(format!(
+                "`{}` is no number of an entry",
+                text.chars().take(40).collect::<String>()
+            ))
+        }),
+    };
+    let format = request.field("format").to_owned();
+    export::export(ctx, ExportAsked { format, from: number("from")?, to: number("to")? }).map(Reply::File)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::AgentId;
+    use crate::capabilities::audit::verify::{Verification, Wrong};
+    use crate::kit::proof;
+    use crate::wire::Checkpoint;
+
+    fn page(shell: Shell) -> AuditListPage {
+        AuditListPage {
+            shell,
+            rows: vec![Row { entry: Entry::sample(), snippet: Markup::default() }],
+            filter: String::new(),
+            words: String::new(),
+            best: false,
+            total: String::new(),
+            error: String::new(),
+            later: false,
+            first: String::new(),
+            next: "after=7-0".into(),
+            proof: Proof::default(),
+            contradictions: Vec::new(),
+            more_contradictions: 0,
+            may_change: true,
+        }
+    }
+
+    fn status(wrong: Option<Wrong>) -> Status {
+        let now = Timestamp::from_milliseconds(1_790_000_000_000);
+        Status {
+            head: crate::capabilities::audit::Head::empty(crate::base::TenantId::from_bits(1)),
+            checkpoint: Some(Checkpoint {
+                site: "Plant 03 · Lyon".into(),
+                generation: 2,
+                number: 4_711,
+                at: now,
+                key: "3d".repeat(32),
+                ..Checkpoint::default()
+            }),
+            fingerprint: "9F3A-1122-3344-5566-7788".into(),
+            holders: 187,
+            verified: Some(Verification { at: now, entries: 4_711, checkpoints: 96, wrong }),
+            contradictions: 0,
+            searchable: true,
+        }
+    }
+
+    #[test]
+    fn the_page_in_its_states_and_both_themes() {
+        let now = Timestamp::from_milliseconds(1_790_000_100_000);
+        for theme in ["light", "dark"] {
+            let shell = || Shell { theme, ..proof::shell("Audit trail", "/audit") };
+            let good = AuditListPage { proof: Proof::of(&status(None), now), ..page(shell()) };
+            let html = proof::page(&format!("audit-{theme}"), &good);
+            for part in [
+                "9F3A-1122",
+                "187 agents",
+                ">whole<",
+                "Download",
+                "/audit/verify",
+                "entry 4711, generation 2",
+            ] {
+                assert!(html.contains(part), "{part}");
+            }
+            let wrong = Wrong { number: 12, what: "it is missing; the next one has number 13".into() };
+            let contradiction = Contradiction {
+                agent: AgentId::from_bits(7),
+                at: now,
+                reason: "the log ends before the entry that it speaks of".into(),
+                explained: false,
+                theirs: Checkpoint { number: 99, ..Checkpoint::default() },
+                our_number: 40,
+                our_chain: String::new(),
+            };
+            let bad = AuditListPage {
+                proof: Proof::of(&status(Some(wrong)), now),
+                contradictions: vec![contradiction],
+                more_contradictions: 3,
+                ..page(shell())
+            };
+            let html = proof::page(&format!("audit-contradicted-{theme}"), &bad);
+            for part in
+                ["role=\"alert\"", "entry 12: it is missing", "entry 99", "and 3 more", "/audit/settle"]
+            {
+                assert!(html.contains(part), "{part}");
+            }
+            let found = AuditListPage {
+                rows: vec![Row { entry: Entry::sample(), snippet: Markup("a <mark>b</mark> &lt;c".into()) }],
+                words: "b \"x".into(),
+                best: true,
+                total: "1".into(),
+                may_change: false,
+                proof: Proof { searchable: true, ..Proof::default() },
+                ..page(shell())
+            };
+            let html = proof::page(&format!("audit-found-{theme}"), &found);
+            assert!(html.contains("a <mark>b</mark> &lt;c") && html.contains("1 found"));
+            assert!(!html.contains("method=\"post\" action=\"/audit"), "a reader has no forms that write");
+        }
+    }
 }

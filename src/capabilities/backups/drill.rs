@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::model::{Drill, DrillRecord};
 use super::store::{self, DRILLS};
-use crate::base::{Error, Page, Result, limits};
+use crate::base::{Page, Result, limits};
+use crate::engine::crypto::Signer;
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing};
 
@@ -28,7 +29,9 @@ pub(super) fn last(read: &impl Read, ctx: &Ctx<'_>) -> Result<Option<DrillRecord
 /// Signs what a drill found, keeps it and tells it.
 pub fn record_drill(ctx: &Ctx<'_>, drill: Drill) -> Result<DrillRecord> {
     let recorded = ctx.site.clock.now();
-    let (key, signature) = sign(ctx, &DrillRecord::text(&drill, recorded)?)?;
+    let signer = signer(ctx)?;
+    let signature = signer.sign(DrillRecord::text(&drill, recorded)?.as_bytes());
+    let key = signer.public();
     let record = DrillRecord { drill, recorded, key, signature };
     ctx.require("backups.record_drill")?.write(|change| {
         store::drilled(ctx, change, &record)?;
@@ -49,21 +52,13 @@ pub fn record_drill(ctx: &Ctx<'_>, drill: Drill) -> Result<DrillRecord> {
 
 /// Whether the record is as this site signed it.
 pub fn is_authentic(ctx: &Ctx<'_>, record: &DrillRecord) -> Result<bool> {
-    let (key, signature) = sign(ctx, &DrillRecord::text(&record.drill, record.recorded)?)?;
-    Ok(record.key == key && record.signature == signature)
+    let text = DrillRecord::text(&record.drill, record.recorded)?;
+    let own = signer(ctx)?.public() == record.key;
+    Ok(own && Signer::verify(&record.key, text.as_bytes(), &record.signature).is_ok())
 }
 
-/// The name of the key and the signature.
-fn sign(ctx: &Ctx<'_>, text: &str) -> Result<(String, String)> {
-    let key = match ctx.site.vault.get(SIGNING_KEY)? {
-        Some(key) => key,
-        None => {
-            ctx.site.vault.put(SIGNING_KEY, &ctx.site.clock.random::<32>())?;
-            ctx.site.vault.get(SIGNING_KEY)?.ok_or_else(|| Error::internal("the vault lost a key"))?
-        }
-    };
-    let key: [u8; 32] = key.expose().as_slice().try_into()?;
-    Ok((hex(&blake3::hash(&key).as_bytes()[..8]), hex(blake3::keyed_hash(&key, text.as_bytes()).as_bytes())))
+fn signer(ctx: &Ctx<'_>) -> Result<Signer> {
+    Signer::open(&ctx.site.vault, SIGNING_KEY, &ctx.site.clock)
 }
 
 /// Asks for a drill now.
@@ -80,8 +75,4 @@ pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<DrillRecord>> {
     ctx.require("backups.read")?;
     let rows = ctx.read()?.prefix_back(&DRILLS, &ctx.tenant, limits::PAGE_ROWS_MAX)?;
     Ok(Page { items: rows.into_iter().map(|(_, record)| record).collect(), next: None })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

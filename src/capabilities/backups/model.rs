@@ -211,9 +211,9 @@ pub struct DrillRecord {
     pub drill: Drill,
     /// When it was written down.
     pub recorded: Timestamp,
-    /// Public half of the key that signed it, as hexadecimal text.
+    /// Public half of the key that signed it, as text.
     pub key: String,
-    /// Signature (Ed25519) of [`DrillRecord::text`], as hexadecimal text.
+    /// Signature (Ed25519) of [`DrillRecord::text`], as text.
     pub signature: String,
 }
 

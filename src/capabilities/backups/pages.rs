@@ -66,9 +66,7 @@ fn key_views(ctx: &Ctx<'_>) -> Result<Vec<KeyView>> {
 fn target_rows(ctx: &Ctx<'_>) -> Result<Vec<TargetRow>> {
     let memory = memory::of(ctx.site);
     let row = |target: targets::Target| {
-        // Without its secret it can still say where it is.
-        let open = target.settings.open(None, &ctx.site.egress, &ctx.site.clock);
-        let place = open.map(|place| place.describe()).unwrap_or_default();
+        let place = target.open(ctx).map(|place| place.describe()).unwrap_or_default();
         TargetRow::new(&target, place, memory.sending(&target.id), ctx.now)
     };
     Ok(targets::list(ctx, Nothing {})?.items.into_iter().map(row).collect())

@@ -165,6 +165,8 @@ pub(super) struct Preview {
 /// Tells what a restore to that instant would undo, without restoring anything.
 pub(super) fn preview(ctx: &Ctx<'_>, when: When) -> Result<Preview> {
     ctx.require("backups.read")?;
+    // It tells who did what, as the audit log does.
+    ctx.require("audit.read")?;
     let until = when.until()?;
     let store = &ctx.site.store;
     let (first, last) = (store.first_change().max(1), store.last_change());
@@ -291,9 +293,10 @@ pub(super) struct Differences {
 
 /// Tells how things of one kind differ between then and now.
 pub(super) fn then(ctx: &Ctx<'_>, asked: Then) -> Result<Differences> {
-    // It takes time and shows what was: who may take backups may look.
     ctx.require("backups.read")?;
     let returnable = returnable(ctx, &asked.word)?;
+    // It shows things in full: who may bring them back may look at them.
+    ctx.require(returnable.permission)?;
     let past = past(ctx, When { at: asked.at, change: asked.change }.until()?)?;
     let mut items = (returnable.differing)(ctx, &past.store.read()?, asked.filter.trim())?;
     let more = items.len() > DIFFERENCES_MAX;

@@ -46,8 +46,11 @@ pub fn full(ctx: &Ctx<'_>, telemetry: Option<bool>) -> Result<Backup> {
 
 /// Saves the changes since the last file of changes. Nothing when there are none but the followers' and our own.
 pub fn changes(ctx: &Ctx<'_>) -> Result<Option<Backup>> {
-    let state = store::state(&ctx.read()?, ctx.tenant)?;
-    if !has_news(ctx, &state)? {
+    let read = ctx.read()?;
+    let state = store::state(&read, ctx.tenant)?;
+    let broken = is_broken(ctx, &state, generation(&read, ctx.tenant)?);
+    drop(read);
+    if state.chained == 0 || broken || !has_news(ctx, &state)? {
         return Ok(None);
     }
     let options = Options::of(ctx, None)?;
@@ -61,6 +64,11 @@ pub fn changes(ctx: &Ctx<'_>) -> Result<Option<Backup>> {
         keep(ctx, meter, &path, written, &options)
     })
     .map(Some)
+}
+
+/// Whether the chain belongs to another history: the site was restored, or an older copy of its folder was put in place.
+fn is_broken(ctx: &Ctx<'_>, state: &State, generation: u64) -> bool {
+    state.chained > 0 && (state.generation != generation || state.chained > ctx.site.store.last_change())
 }
 
 /// Whether anything but our own bookkeeping and what follows from it happened since the last file.
@@ -235,7 +243,7 @@ fn enter(ctx: &Ctx<'_>, backup: &Backup, end: End) -> Result<()> {
     let chained = ctx.require("backups.run")?.write(|change| {
         let mut chained = 0;
         store::remember(ctx, change, |state| {
-            let fresh = backup.full && (state.chained == 0 || state.generation != backup.generation);
+            let fresh = backup.full && (state.chained == 0 || is_broken(ctx, state, backup.generation));
             if fresh || !backup.full {
                 (state.chained, state.generation) = (backup.last, backup.generation);
             }
@@ -308,10 +316,10 @@ pub(super) fn schedule(ctx: &Ctx<'_>) -> Result<()> {
     let generation = generation(&read, ctx.tenant)?;
     let backups = store::backups(&read, ctx.tenant)?;
     drop(read);
-    if state.chained > 0 {
+    let chain_broken = is_broken(ctx, &state, generation);
+    if state.chained > 0 && !chain_broken {
         ctx.site.store.hold(state.chained);
     }
-    let chain_broken = state.chained > 0 && state.generation != generation;
     let quietly = |outcome: Result<Option<Backup>>| match outcome {
         // It is written down and told already; the job itself is well.
         Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Conflict) => Ok(()),
@@ -323,6 +331,8 @@ pub(super) fn schedule(ctx: &Ctx<'_>) -> Result<()> {
         return quietly(full(ctx, Some(telemetry)).map(Some));
     }
     let full_one = store::newest(&backups, true);
+    // A gap was told, and the full backup that mends it has not been taken yet.
+    let chain_broken = chain_broken || state.chained == 0;
     let began = ctx.site.clock.monotonic().saturating_sub(memory.began);
     if (full_one.is_none() || chain_broken) && began < super::FIRST_AFTER.duration() {
         return Ok(());
@@ -345,7 +355,7 @@ pub(super) fn schedule(ctx: &Ctx<'_>) -> Result<()> {
 }
 
 /// The journal no longer has what the chain needs: that is told, and a full backup begins a new chain.
-fn gap(ctx: &Ctx<'_>, state: &State, error: &Error) -> Result<()> {
+pub(super) fn gap(ctx: &Ctx<'_>, state: &State, error: &Error) -> Result<()> {
     ctx.require("backups.run")?.write(|change| {
         store::remember(ctx, change, |state| state.chained = 0)?;
         change.tell(

@@ -61,7 +61,9 @@ fn one(ctx: &Ctx<'_>, target: &Target) -> Result<()> {
         }
         copy(ctx, target, place.as_ref(), &missing)?;
         for name in &gone {
-            place.remove(name)?;
+            if target.keeps() {
+                place.remove(name)?;
+            }
             forget(ctx, name, |backup| backup.targets.remove(&target.id).is_some())?;
         }
         let note = place.release()?;
@@ -101,7 +103,7 @@ fn due<'a>(ctx: &Ctx<'_>, target: &Target, backups: &'a [Backup]) -> Result<(Vec
     let newest = missing.iter().filter(|b| b.full).map(|b| b.made).max();
     missing.sort_by_key(|b| (!(b.full && Some(b.made) == newest), b.made));
     let gone = old.into_iter().filter(|name| backups.iter().any(|b| b.name == *name && has(&b)));
-    Ok((missing, if target.keeps() { gone.collect() } else { Vec::new() }))
+    Ok((missing, gone.collect()))
 }
 
 fn copy(ctx: &Ctx<'_>, target: &Target, place: &dyn target::Target, missing: &[&Backup]) -> Result<()> {

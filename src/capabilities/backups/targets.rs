@@ -71,11 +71,7 @@ impl Target {
     /// The place itself.
     pub(super) fn open(&self, ctx: &Ctx<'_>) -> Result<Box<dyn target::Target>> {
         self.allow(ctx)?;
-        let secret = match ctx.site.vault.get(&vault_name(&self.id))? {
-            Some(secret) => Some(Secret::new(String::from_utf8(secret.expose().clone())?)),
-            None => None,
-        };
-        self.settings.open(secret, &ctx.site.egress, &ctx.site.clock)
+        self.settings.open(secret_of(ctx, &self.id)?, &ctx.site.egress, &ctx.site.clock)
     }
 
     /// Puts it on the list of places that the server may connect to.
@@ -94,10 +90,15 @@ impl Target {
         }
     }
 
-    /// Whether anything can be removed or looked up there.
+    /// Whether what was copied there stays: a one-way folder is emptied by others.
     pub(super) fn keeps(&self) -> bool {
-        true
+        !matches!(self.settings, target::Settings::OneWay(_))
     }
+}
+
+fn secret_of(ctx: &Ctx<'_>, id: &str) -> Result<Option<Secret<String>>> {
+    let kept = ctx.site.vault.get(&vault_name(id))?;
+    kept.map(|secret| Ok(Secret::new(String::from_utf8(secret.expose().clone())?))).transpose()
 }
 
 /// Lists the targets.
@@ -196,7 +197,11 @@ pub(super) fn change(ctx: &Ctx<'_>, input: ChangeTarget) -> Result<Target> {
     let permit = ctx.require("backups.target_change")?;
     let before = find(&ctx.read()?, ctx, &input.id)?;
     if let Some(settings) = &input.settings {
-        settings.open(input.secret.clone(), &ctx.site.egress, &ctx.site.clock)?;
+        let secret = match &input.secret {
+            Some(secret) => Some(secret.clone()),
+            None => secret_of(ctx, &before.id)?,
+        };
+        settings.open(secret, &ctx.site.egress, &ctx.site.clock)?;
         before.withdraw(ctx)?;
     }
     keep_secret(ctx, &before.id, input.secret)?;

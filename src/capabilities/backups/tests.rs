@@ -8,12 +8,12 @@ use tempfile::TempDir;
 
 use super::store::{self, BACKUPS, STATE};
 use super::*;
-use crate::base::{Error, Kind, Secret, Span, Timestamp};
+use crate::base::{Error, Kind, Secret, Span};
 use crate::capabilities::identity::tests as identity;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::Kek;
 use crate::engine::store::{Options as StoreOptions, Read, Store, Table, Until};
-use crate::kit::{Actor, Nothing, Request, Role, Site};
+use crate::kit::{Actor, Difference, FieldDifference, Nothing, Request, Returnable, Role, Site};
 
 const NOTES: Table<u64, String> = Table::new("notes");
 
@@ -186,16 +186,29 @@ fn the_schedule_takes_what_is_due_and_mends_a_gap() {
     run::schedule(&system(&site)).unwrap();
     let list = ops::list(&owner(&site), Nothing {}).unwrap();
     assert!(!list.waiting && list.items[0].full && !list.items[0].telemetry);
+}
 
-    // Somebody restored or the journal was shortened: the chain would have to begin at a change that is not there.
+#[test]
+fn a_gap_in_the_journal_is_told_and_a_full_backup_begins_a_new_chain() {
+    let (site, _folder, _, later) = saved();
     let ctx = owner(&site);
-    ctx.require("backups.run")
-        .unwrap()
-        .write(|change| store::remember(&ctx, change, |state| state.chained = 1_000_000))
-        .unwrap();
-    let error = ctx.site.store.export_changes(1_000_000, u64::MAX, &mut |_| Ok(())).unwrap_err();
-    assert_eq!(error.kind(), Kind::Conflict);
-    let _ = Error::internal("x");
+    let state = || store::state(&site.store.read().unwrap(), site.tenant).unwrap();
+    assert_eq!(state().chained, later.last);
+    let gone = Error::not_found("change", later.last + 1);
+    run::gap(&ctx, &state(), &gone).unwrap();
+    let newest = ops::list(&ctx, Nothing {}).unwrap().items.remove(0);
+    assert!(newest.full && state().chained == newest.last, "the chain begins behind it");
+    let changes = site.store.changes(0, 1_000).unwrap();
+    assert!(changes.iter().flat_map(|c| &c.events).any(|e| e.name == "backups.gap"));
+    // An older copy of the folder was put in place: the chain is ahead of the store, which nothing could follow.
+    let ahead = |state: &mut model::State| state.chained = 1_000_000;
+    ctx.require("x.x").unwrap().write(|change| store::remember(&ctx, change, ahead)).unwrap();
+    note(&site, 9, "nine");
+    assert!(super::changes(&ctx).unwrap().is_none());
+    site.clock.advance(FIRST_AFTER);
+    run::schedule(&Ctx::system(&site, "backups.schedule")).unwrap();
+    let newest = ops::list(&ctx, Nothing {}).unwrap().items.remove(0);
+    assert!(newest.full && state().chained == newest.last);
 }
 
 #[test]
@@ -322,5 +335,88 @@ fn files_that_come_and_go_by_other_hands_are_noticed() {
     ship::tidy(&ctx).unwrap();
     let items = ops::list(&ctx, Nothing {}).unwrap().items;
     assert!(items.iter().any(|b| b.name == later.name && b.verified.is_none()));
-    let _ = Timestamp::default();
+}
+
+/// A capability whose notes can be brought back.
+struct Notes;
+
+impl Capability for Notes {
+    fn name(&self) -> &'static str {
+        "notes"
+    }
+    fn returnable(&self) -> &'static [Returnable] {
+        &[Returnable {
+            word: "notes",
+            title: "Note",
+            permission: "notes.write",
+            differing: |ctx, then, filter| {
+                let now = ctx.read()?;
+                let rows = then.prefix(&NOTES, &(), 100)?;
+                let differs = |(key, was): (u64, String)| match now.get(&NOTES, &key) {
+                    Ok(is) if is.as_ref() != Some(&was) && was.contains(filter) => {
+                        Some(difference(key, is, was))
+                    }
+                    _ => None,
+                };
+                Ok(rows.into_iter().filter_map(differs).collect())
+            },
+            bring_back: |_, change, then, subject| {
+                let key: u64 = subject.parse()?;
+                let was = then.get(&NOTES, &key)?.ok_or_else(|| Error::not_found("note", key))?;
+                let is = change.tx.get(&NOTES, &key)?;
+                if is.as_ref() == Some(&was) {
+                    return Err(Error::conflict("it is as it was"));
+                }
+                change.tx.put(&NOTES, &key, &was)?;
+                change.tell("notes.brought_back", key, json!({}));
+                Ok(difference(key, is, was))
+            },
+        }]
+    }
+}
+
+fn difference(key: u64, now: Option<String>, then: String) -> Difference {
+    let now = now.unwrap_or_default();
+    let fields = vec![FieldDifference { field: "text".into(), now, then: then.clone() }];
+    Difference { subject: key.to_string(), name: then, fields }
+}
+
+#[test]
+fn the_past_is_looked_at_and_one_thing_brought_back() {
+    let (site, _folder, full, _) = saved();
+    site.made_of(&[&Notes]);
+    let ctx = owner(&site);
+    let at = (full.made + Span::from_seconds(61)).to_string();
+    let when = past::When { at: at.clone(), change: None };
+    let preview = past::preview(&ctx, when).unwrap();
+    let told: Vec<&str> = preview.events.iter().map(|u| u.event.as_str()).collect();
+    assert_eq!((told, preview.events_count), (vec!["notes.written"], 1), "our own events are left out");
+    assert_eq!(preview.by.len(), 1);
+    let asked = past::Then { at: at.clone(), word: "notes".into(), ..past::Then::default() };
+    let then = past::then(&ctx, asked.clone()).unwrap();
+    assert_eq!(then.items.len(), 1);
+    assert_eq!(
+        (then.items[0].fields[0].then.as_str(), then.items[0].fields[0].now.as_str()),
+        ("one", "eins")
+    );
+    assert_eq!(fs::read_dir(site.folder.join("scratch")).unwrap().count(), 1, "one past at a time");
+    let back = past::BringBack { at, change: None, word: "notes".into(), subject: "1".into() };
+    assert_eq!(past::bring_back(&ctx, back.clone()).unwrap().name, "one");
+    assert_eq!(site.store.read().unwrap().get(&NOTES, &1).unwrap().unwrap(), "one");
+    assert_eq!(past::bring_back(&ctx, back).unwrap_err().kind(), Kind::Conflict);
+    assert!(past::then(&ctx, asked).unwrap().items.is_empty());
+    site.clock.advance(Span::from_minutes(11));
+    past::tidy(&ctx).unwrap();
+    assert_eq!(fs::read_dir(site.folder.join("scratch")).unwrap().count(), 0, "it goes when nobody looks");
+    // Minutes that no backup has yet can be looked at too.
+    note(&site, 1, "uno");
+    let now = (site.clock.now() - Span::from_seconds(1)).to_string();
+    note(&site, 1, "un");
+    let asked = past::Then { at: now, word: "notes".into(), ..past::Then::default() };
+    assert_eq!(past::then(&owner(&site), asked).unwrap().items[0].fields[0].then, "uno");
+    let before = past::When { at: "2020-01-01 00:00".into(), change: None };
+    assert!(past::preview(&ctx, before).is_ok(), "the journal still has everything");
+    let asked = past::Then { at: "2020-01-01".into(), word: "notes".into(), ..past::Then::default() };
+    let error = past::then(&ctx, asked).unwrap_err();
+    assert!(error.message().contains("oldest full backup"), "{error}");
 }

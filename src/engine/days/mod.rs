@@ -56,6 +56,15 @@ pub struct DayFile {
     pub bytes: u64,
 }
 
+/// How much a day takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayBytes {
+    /// The day: `2026-11-25`.
+    pub day: String,
+    /// Bytes of its file.
+    pub bytes: u64,
+}
+
 /// Where a frame lies. Small, because there is one in memory for every block on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -334,6 +343,21 @@ impl Days {
             .collect())
     }
 
+    /// Every day with the bytes of its file, oldest first.
+    pub fn sizes(&self) -> Vec<DayBytes> {
+        let files = self.files.read();
+        let size = |(day, file): (&i32, &Arc<Opened>)| DayBytes {
+            day: date(*day),
+            bytes: file.length.load(Ordering::Relaxed),
+        };
+        files.iter().map(size).collect()
+    }
+
+    /// The oldest day that has a file, when it is before `day`.
+    pub fn oldest_before(&self, day: i32) -> Option<i32> {
+        self.files.read().range(..day).next().map(|(oldest, _)| *oldest)
+    }
+
     /// Unlinks the files of the days before `day` and says how many there were.
     pub fn unlink_before(&self, day: i32) -> Result<usize> {
         let _one = self.appending.lock();
@@ -371,8 +395,13 @@ impl Days {
     }
 
     fn name(&self, day: i32) -> String {
-        format!("{}.{}", Timestamp::from_milliseconds(day_start(day)).day(), self.suffix)
+        format!("{}.{}", date(day), self.suffix)
     }
+}
+
+/// A day as a date: `2026-11-25`.
+pub fn date(day: i32) -> String {
+    Timestamp::from_milliseconds(day_start(day)).day()
 }
 
 fn place(day: i32, offset: u64, total: u64) -> Result<Place> {

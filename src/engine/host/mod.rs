@@ -4,11 +4,13 @@
 //! its group is killed when it exceeds its time or output or when nobody waits for it any more.
 //! Invariant: every reading is bounded: output, log lines per second, disks, interfaces.
 
+mod disk;
 mod inventory;
 mod logs;
 mod process;
 mod sample;
 
+pub use disk::{Space, folder_bytes, space};
 pub use inventory::{Disk, Interface, Inventory, inventory};
 pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
 pub use process::{Command, Ended, Exceeded, Progress, Running, run};

@@ -14,8 +14,10 @@ pub(super) fn check(disk: &dyn Disk, folder: &Path, reserve: u64) -> Result<()> 
     match disk.free_bytes(folder) {
         Ok(free) if free < reserve => {
             let mebibytes = reserve / (1024 * 1024);
-            Err(Error::unavailable(format!("the disk is full: less than {mebibytes} MiB are free"))
-                .hint("free some of the disk of the data folder; writing goes on by itself"))
+            Err(Error::unavailable(format!(
+                "the disk is full: less than {mebibytes} MiB are free, so nothing can be changed"
+            ))
+            .hint("free some of the disk of the data folder; reading goes on, and writing will by itself"))
         }
         _ => Ok(()),
     }

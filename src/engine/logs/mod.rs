@@ -31,7 +31,7 @@ use crate::base::{Error, Result, Span, Timestamp, limits};
 use crate::engine::clock::Clock;
 #[cfg(test)]
 use crate::engine::days;
-pub use crate::engine::days::{Damage, DayFile, Verified};
+pub use crate::engine::days::{Damage, DayBytes, DayFile, Verified};
 use crate::engine::days::{Days, Place};
 use crate::engine::journal::{Journal, Ticket};
 use codec::{Seen, Stored};
@@ -50,6 +50,9 @@ pub const CUT_MARK: &str = "… [cut]";
 pub const SEVERITY_WARN: u8 = 3;
 /// The first severity that counts as an error.
 pub const SEVERITY_ERROR: u8 = 4;
+
+/// Bytes of the disk that stay free of lines: lines are the first that are refused when the disk fills.
+pub const RESERVE_BYTES: u64 = 128 * 1024 * 1024;
 
 const SHARDS: usize = 64;
 
@@ -349,6 +352,17 @@ impl Logs {
     /// Unlinks whole days past the retention and says how many.
     pub fn expire(&self) -> Result<usize> {
         self.0.expire()
+    }
+
+    /// Unlinks the oldest day, to make room, when it lies wholly more than `keep` back. Says which day went and what it
+    /// took; nothing when there is none.
+    pub fn shed(&self, keep: Span) -> Result<Option<DayBytes>> {
+        self.0.shed(keep)
+    }
+
+    /// Every day on the disk with its bytes, oldest first.
+    pub fn days(&self) -> Vec<DayBytes> {
+        self.0.days.sizes()
     }
 
     /// Forgets all of a source, its watermark too. The bytes in day files go with their days.

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use super::codec::{self, Record};
-use super::{Block, Inner, Options, Order, SHARDS, Source};
+use super::{Block, Inner, Options, Order, RESERVE_BYTES, SHARDS, Source};
 use crate::base::{Result, Timestamp};
 use crate::engine::days::{Days, Place, day_of};
 use crate::engine::journal::{self, Journal};
@@ -23,6 +23,7 @@ impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
         let mut kept = journal::Options::new("logs");
         kept.segment_bytes_max = options.segment_bytes_max;
+        kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
             0 => newest_record(&folder.join("blocks"))?,

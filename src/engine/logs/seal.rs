@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 use super::codec::{self, Stored};
 use super::recover::MARKS;
 use super::{Block, Buffer, Inner};
-use crate::base::{Error, Result, Timestamp};
-use crate::engine::days::day_of;
+use crate::base::{Error, Result, Span, Timestamp};
+use crate::engine::days::{DayBytes, day_of};
 use crate::engine::journal::sync_folder;
 
 impl Inner {
@@ -145,7 +145,20 @@ impl Inner {
 
     pub(super) fn expire(&self) -> Result<usize> {
         let _one = self.sealing.lock();
-        let day = day_of(self.options.clock.now() - self.options.retention);
+        self.drop_before(day_of(self.options.clock.now() - self.options.retention))
+    }
+
+    pub(super) fn shed(&self, keep: Span) -> Result<Option<DayBytes>> {
+        let _one = self.sealing.lock();
+        let end = day_of(self.options.clock.now() - keep);
+        let Some(oldest) = self.days.oldest_before(end) else { return Ok(None) };
+        let shed = self.days.sizes().into_iter().next();
+        self.drop_before(oldest + 1)?;
+        Ok(shed)
+    }
+
+    /// Unlinks the days before `day`, and forgets what was in them.
+    fn drop_before(&self, day: i32) -> Result<usize> {
         let gone = self.days.unlink_before(day)?;
         for shard in &self.shards {
             let mut shard = shard.write();

@@ -320,6 +320,24 @@ fn retention_unlinks_whole_days() {
     assert_eq!((block_files(folder.path()).len(), all(&logs, 1).len()), (3, 3));
 }
 
+#[test]
+fn shedding_takes_the_oldest_day_down_to_a_floor() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = open(folder.path());
+    for day in 0..4 {
+        put(&logs, 1, None, &[(START - day * DAY, 2, "text")]).wait().unwrap();
+    }
+    logs.seal_all().unwrap();
+    let days = logs.days();
+    assert!(days.len() == 4 && days.is_sorted_by(|a, b| a.day < b.day));
+    for oldest in days.iter().take(2) {
+        assert_eq!(logs.shed(Span::from_days(1)).unwrap().as_ref(), Some(oldest));
+    }
+    // Yesterday and today stay: less than a day back from now lies in both.
+    assert_eq!(logs.shed(Span::from_days(1)).unwrap(), None);
+    assert_eq!(all(&logs, 1).len(), 2);
+}
+
 /// What a backup does: the first bytes of every day file, as `files` names them, in a folder of their own.
 fn restored(found: &[DayFile]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

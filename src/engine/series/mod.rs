@@ -32,7 +32,7 @@ use crate::engine::clock::Clock;
 #[cfg(test)]
 use crate::engine::days;
 use crate::engine::days::Days;
-pub use crate::engine::days::{Damage, DayFile, Verified};
+pub use crate::engine::days::{Damage, DayBytes, DayFile, Verified};
 use crate::engine::journal::{Journal, Ticket};
 use head::Source;
 
@@ -40,6 +40,9 @@ use head::Source;
 pub const POINTS_MAX: usize = 10_000;
 /// How far ahead of the clock a sample may be.
 pub const FUTURE_MAX: Span = Span::from_hours(24);
+
+/// Bytes of the disk that stay free of samples: samples are refused after lines of logs, and before the store's changes.
+pub const RESERVE_BYTES: u64 = 96 * 1024 * 1024;
 
 const SHARDS: usize = 64;
 
@@ -314,6 +317,17 @@ impl Series {
     /// Unlinks whole days past the retention and says how many.
     pub fn expire(&self) -> Result<usize> {
         self.0.expire()
+    }
+
+    /// Unlinks the oldest day, to make room, when it lies wholly more than `keep` back. Says which day went and what it
+    /// took; nothing when there is none.
+    pub fn shed(&self, keep: Span) -> Result<Option<DayBytes>> {
+        self.0.shed(keep)
+    }
+
+    /// Every day on the disk with its bytes, oldest first.
+    pub fn days(&self) -> Vec<DayBytes> {
+        self.0.days.sizes()
     }
 
     /// Forgets all of a source. The bytes in day files go with their days.

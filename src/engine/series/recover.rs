@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::head::{Block, Source};
 use super::record::Record;
-use super::{Inner, Options, SHARDS, codec, record};
+use super::{Inner, Options, RESERVE_BYTES, SHARDS, codec, record};
 use crate::base::{Result, Timestamp};
 use crate::engine::days::{Days, day_of};
 use crate::engine::journal::{self, Journal};
@@ -23,6 +23,7 @@ impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
         let mut kept = journal::Options::new("series");
         kept.segment_bytes_max = options.segment_bytes_max;
+        kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
             0 => newest_record(&folder.join("blocks"))?,

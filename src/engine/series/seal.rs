@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use super::head::{Block, Head};
 use super::{Inner, codec, record};
-use crate::base::{Error, Result};
-use crate::engine::days::day_of;
+use crate::base::{Error, Result, Span, Timestamp};
+use crate::engine::days::{DayBytes, day_of, day_start};
 
 /// Heads that share one sync of the day files.
 const HEADS_PER_SYNC: usize = 1_024;
@@ -113,7 +113,20 @@ impl Inner {
 
     pub(super) fn expire(&self) -> Result<usize> {
         let _one = self.sealing.lock();
-        let oldest = self.options.clock.now() - self.options.retention;
+        self.drop_before(self.options.clock.now() - self.options.retention)
+    }
+
+    pub(super) fn shed(&self, keep: Span) -> Result<Option<DayBytes>> {
+        let _one = self.sealing.lock();
+        let end = day_of(self.options.clock.now() - keep);
+        let Some(oldest) = self.days.oldest_before(end) else { return Ok(None) };
+        let shed = self.days.sizes().into_iter().next();
+        self.drop_before(Timestamp::from_milliseconds(day_start(oldest + 1)))?;
+        Ok(shed)
+    }
+
+    /// Unlinks the days before that of `oldest`, and forgets what was in them.
+    fn drop_before(&self, oldest: Timestamp) -> Result<usize> {
         let day = day_of(oldest);
         let gone = self.days.unlink_before(day)?;
         for shard in &self.shards {

@@ -401,6 +401,24 @@ fn damage_in_the_middle_costs_one_block() {
     }
 }
 
+#[test]
+fn shedding_takes_the_oldest_day_down_to_a_floor() {
+    let folder = tempfile::tempdir().unwrap();
+    let series = open(folder.path());
+    for day in 0..4 {
+        put(&series, 1, START - day * DAY, &[("a", day as f64)]).wait().unwrap();
+    }
+    series.seal_all().unwrap();
+    let days = series.days();
+    assert!(days.len() == 4 && days.is_sorted_by(|a, b| a.day < b.day));
+    for oldest in days.iter().take(2) {
+        assert_eq!(series.shed(Span::from_days(1)).unwrap().as_ref(), Some(oldest));
+    }
+    // Yesterday and today stay: less than a day back from now lies in both.
+    assert_eq!(series.shed(Span::from_days(1)).unwrap(), None);
+    assert_eq!(all(&series, 1, "a").len(), 2);
+}
+
 /// What a backup does: the first bytes of every day file, as `files` names them, in a folder of their own.
 fn restored(found: &[DayFile]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

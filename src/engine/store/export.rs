@@ -71,14 +71,15 @@ impl Holds {
         held.running.iter().copied().chain(held.asked).min()
     }
 
-    fn run(self: &Arc<Self>, number: u64) -> Running {
+    /// Holds the changes after a number until the answer is dropped.
+    pub(super) fn run(self: &Arc<Self>, number: u64) -> Running {
         self.state.lock().running.push(number);
         Running { holds: self.clone(), number }
     }
 }
 
 /// Holds the changes after a number for as long as it lives.
-struct Running {
+pub(super) struct Running {
     holds: Arc<Holds>,
     number: u64,
 }

@@ -45,8 +45,7 @@ impl Store {
     pub fn open(folder: &Path, options: Options) -> Result<Store> {
         let disk = &*options.disk;
         journal::make_folder(disk, folder)?;
-        let copy = place::is_copy(disk, folder)?;
-        let lock = disk.lock(folder)?;
+        let (lock, copy) = place::lock(disk, folder)?;
         restore::refuse_unfinished(disk, folder)?;
         let opened = files(folder, &options, copy).map_err(|e| if copy { copied(folder, e) } else { e })?;
         let Files { state, journal, recovered, held } = opened;
@@ -147,7 +146,7 @@ pub(super) fn journal_options(options: &Options) -> journal::Options {
     }
 }
 
-fn fit(state: &State, journal: &Journal, recovered: &Recovered, held: u64) -> Result<()> {
+pub(super) fn fit(state: &State, journal: &Journal, recovered: &Recovered, held: u64) -> Result<()> {
     if held > recovered.last {
         return Err(Error::unavailable(format!(
             "the store is damaged: its journal ends at change {}, its state holds change {held}",
@@ -187,7 +186,7 @@ pub(super) fn copied(folder: &Path, e: Error) -> Error {
     )
 }
 
-fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
+pub(super) fn replay(state: &State, journal: &Journal, held: u64) -> Result<()> {
     if held == journal.last_number() {
         return Ok(());
     }

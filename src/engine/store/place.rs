@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::open::STATE;
 use crate::base::{Error, Result};
-use crate::engine::journal::Disk;
+use crate::engine::journal::{Disk, FolderLock};
 
 const PLACE: &str = "place";
 const NEXT: &str = "place.next";
@@ -28,20 +28,16 @@ struct Place {
     locked: (i64, u32),
 }
 
-/// Whether the state file is not the one that the folder was opened with last. Ask before the lock is taken.
-pub(super) fn is_copy(disk: &dyn Disk, folder: &Path) -> Result<bool> {
-    let found = match disk.identity(&folder.join(STATE)) {
-        Ok(Some(_)) => now(disk, folder).ok().flatten(),
-        Ok(None) => return Ok(false),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(e.into()),
-    };
-    let known: Option<Place> = match disk.open(&folder.join(PLACE)) {
-        Ok(file) => serde_json::from_slice(&file.read_all()?).ok(),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e.into()),
-    };
-    Ok(found.is_none() || found != known)
+/// Takes the folder's lock, and says whether the state file is a copy. One that is none stays known as such.
+pub(super) fn lock(disk: &dyn Disk, folder: &Path) -> Result<(FolderLock, bool)> {
+    let copy = is_copy(disk, folder)?;
+    let lock = disk.lock(folder)?;
+    match disk.identity(&folder.join(STATE)) {
+        Ok(_) if !copy => record(disk, folder)?,
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+        _ => {}
+    }
+    Ok((lock, copy))
 }
 
 /// Remembers the state file as the one that belongs here. Call it with the lock taken.
@@ -63,6 +59,22 @@ pub(super) fn record(disk: &dyn Disk, folder: &Path) -> Result<()> {
         let path = folder.join(PLACE);
         Error::unavailable(format!("cannot write `{}`: {}", path.display(), e.detail()))
     })
+}
+
+/// Whether the state file is not the one that the folder was opened with last. To be asked before the lock is taken.
+fn is_copy(disk: &dyn Disk, folder: &Path) -> Result<bool> {
+    let found = match disk.identity(&folder.join(STATE)) {
+        Ok(Some(_)) => now(disk, folder).ok().flatten(),
+        Ok(None) => return Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e.into()),
+    };
+    let known: Option<Place> = match disk.open(&folder.join(PLACE)) {
+        Ok(file) => serde_json::from_slice(&file.read_all()?).ok(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(found.is_none() || found != known)
 }
 
 fn now(disk: &dyn Disk, folder: &Path) -> Result<Option<Place>> {

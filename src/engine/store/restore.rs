@@ -23,7 +23,7 @@ use crate::base::{Error, Result, Timestamp};
 use crate::engine::journal::{self, Disk, FolderLock, Hash, HostDisk, Journal, Raw, Ticket};
 
 /// The file that says that a restore is under way.
-const MARK: &str = "restoring";
+pub(super) const MARK: &str = "restoring";
 /// Changes, and bytes of them, that are redone in one commit.
 const APPLY_CHANGES_MAX: usize = 10_000;
 const APPLY_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -109,6 +109,12 @@ impl State {
         }
     }
 
+    /// Moves what is used to the file's beginning and cuts the rest off.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        while self.database.compact()? {}
+        Ok(())
+    }
+
     /// Loads chunks of rows in one commit that is not durable.
     pub(super) fn load(&self, chunks: &[Vec<u8>]) -> Result<()> {
         self.commit(Durability::None, |tx| {

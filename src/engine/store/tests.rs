@@ -5,6 +5,7 @@ mod chunks;
 mod copies;
 mod cuts;
 mod model;
+mod offline;
 
 use std::path::Path;
 

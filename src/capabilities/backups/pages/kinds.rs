@@ -42,6 +42,16 @@ impl Field {
         Field { name, title, example, required: true, reads: Reads::Text }
     }
 
+    const fn check(name: &'static str, title: &'static str) -> Field {
+        Field { name, title, example: "", required: false, reads: Reads::Check }
+    }
+
+    #[must_use]
+    const fn optional(mut self) -> Field {
+        self.required = false;
+        self
+    }
+
     const fn number(name: &'static str, title: &'static str, example: &'static str) -> Field {
         Field { name, title, example, required: false, reads: Reads::Number }
     }
@@ -65,17 +75,73 @@ pub(crate) struct KindForm {
 }
 
 /// Every kind.
-pub(crate) const KINDS: &[KindForm] = &[KindForm {
-    kind: "folder",
-    title: "Folder",
-    text: "A folder of this machine, or of another one that is mounted here. It must be there already.",
-    fields: &[
-        Field::text("path", "Path", "/srv/backups"),
-        Field::number("keep_free_bytes", "Bytes to leave free", "1000000000"),
-    ],
-    secret: "",
-    outside: false,
-}];
+pub(crate) const KINDS: &[KindForm] = &[
+    KindForm {
+        kind: "removable",
+        title: "Stick or disk that comes and goes",
+        text: "A medium that the machine mounts when it is plugged in. It is waited for; what it missed is copied when it is back.",
+        fields: &[
+            Field::text("mount_point", "Where it is mounted", "/media/backup"),
+            Field::text("folder", "Folder on it", "muster").optional(),
+            Field::text("label", "Only the one with this label", "BACKUP-BLUE").optional(),
+            Field::check("eject", "Let go of it after a run, so that it can be pulled"),
+        ],
+        secret: "",
+        outside: true,
+    },
+    KindForm {
+        kind: "sftp",
+        title: "Another server, over SSH",
+        text: "A folder of a server with SFTP. The server is known by its host key, so that nobody can stand in between.",
+        fields: &[
+            Field::text("host", "Host", "nas.site.lan"),
+            Field::number("port", "Port", "22"),
+            Field::text("user", "User", "muster"),
+            Field::text("folder", "Folder", "backups"),
+            Field::text(
+                "host_key",
+                "Host key, as in /etc/ssh/ssh_host_ed25519_key.pub there",
+                "ssh-ed25519 AAAA…",
+            ),
+        ],
+        secret: "Private key of that user, as OpenSSH writes it, without a passphrase",
+        outside: true,
+    },
+    KindForm {
+        kind: "s3",
+        title: "S3-compatible store",
+        text: "A bucket of a store on your network. It must be there already.",
+        fields: &[
+            Field::text("endpoint", "Endpoint, with its scheme and port", "store.site.lan:9000"),
+            Field::text("bucket", "Bucket", "muster"),
+            Field::text("prefix", "Folder in it", "lyon").optional(),
+            Field::text("access_key", "Access key", "muster"),
+            Field::text("authority", "Certificate of its authority, as PEM", "-----BEGIN CERTIFICATE-----")
+                .optional(),
+        ],
+        secret: "Secret access key",
+        outside: true,
+    },
+    KindForm {
+        kind: "folder",
+        title: "Folder",
+        text: "A folder of this machine, or of another one that is mounted here. It must be there already.",
+        fields: &[
+            Field::text("path", "Path", "/srv/backups"),
+            Field::number("keep_free_bytes", "Bytes to leave free", "1000000000"),
+        ],
+        secret: "",
+        outside: false,
+    },
+    KindForm {
+        kind: "one-way",
+        title: "One-way folder",
+        text: "A folder that a data diode takes files from. Nothing is looked up or removed there.",
+        fields: &[Field::text("path", "Path", "/srv/diode/out")],
+        secret: "",
+        outside: true,
+    },
+];
 
 /// The settings that a form says.
 pub(crate) fn settings(request: &PageRequest) -> Result<Settings> {

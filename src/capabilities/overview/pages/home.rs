@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use askama::Template;
 
 use super::views::{
-    Attention, AttentionPart, Fleet, FleetPart, Home, OverviewPage, RecentPart, SiteMap, Tile, TilesPart,
-    tone,
+    Attention, AttentionPart, Fleet, FleetPart, Home, OverviewPage, RecentPart, Saved, SavedPart, SiteMap,
+    Tile, TilesPart, tone,
 };
-use crate::base::{Result, limits};
+use crate::base::{Result, Span, Timestamp, limits};
 use crate::capabilities::agents::{self, AgentView, Health, ops::Counts};
+use crate::capabilities::backups;
 use crate::capabilities::tasks::{self, TaskRow};
 use crate::capabilities::telemetry::{self, EventRow};
 use crate::kit::chart::{self, Cell};
@@ -19,6 +20,8 @@ use crate::kit::{Ctx, Markup, PageRequest, Reply, Shell, html, part, query};
 const CELLS_MAX: usize = 2_000;
 const ATTENTION_ROWS: usize = 6;
 const RECENT_ROWS: usize = 6;
+/// Beyond this age a copy elsewhere or a drill is worth a look.
+const SAVED_AGE_MAX: Span = Span::from_days(2);
 
 /// `/`.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -40,6 +43,7 @@ pub(super) fn live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
     Ok([
         part("tiles", &TilesPart { home: &home }.render()?),
         part("attention", &AttentionPart { home: &home }.render()?),
+        part("saved", &SavedPart { home: &home }.render()?),
         part("recent", &RecentPart { home: &home }.render()?),
     ]
     .concat())
@@ -89,10 +93,44 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
     Ok(Home {
         tiles: tiles(counts, open.items.len(), open.next.is_some()),
         more: amiss.saturating_sub(attention.len()),
+        saved: saved(ctx)?,
         attention,
         events: events.iter().map(|event| EventRow::of(event, ctx.now)).collect(),
         tasks: recent.iter().map(row).collect(),
     })
+}
+
+/// The last copy that left the building, and the last restore that was tried.
+fn saved(ctx: &Ctx<'_>) -> Result<Vec<Saved>> {
+    let overview = backups::ops::overview(ctx)?;
+    let line = |tone, title, text: String, at: Option<Timestamp>| Saved {
+        glyph: Markup::glyph(tone, tone),
+        title,
+        text,
+        when: Markup::ago(at, ctx.now),
+    };
+    let old = |at: Timestamp| ctx.now.since(at) > SAVED_AGE_MAX;
+    let left = overview.left_building;
+    let (tone, text) = match (left, &overview.last) {
+        (Some(at), _) if old(at) => ("warn", "it is some days old"),
+        (Some(_), _) => ("ok", "with it the site comes back even if this machine is lost"),
+        (None, Some(_)) => ("warn", "none yet: every backup is on this machine"),
+        (None, None) => ("off", "none yet: there is no backup"),
+    };
+    let copy = line(tone, "Last copy that left the building", text.to_owned(), left);
+    let title = "Last restore drill";
+    let drill = match &overview.drill {
+        None => line("off", title, "none yet".into(), None),
+        Some(record) if !record.is_good() => {
+            line("crit", title, record.drill.failure.clone(), Some(record.recorded))
+        }
+        Some(record) => {
+            let seconds = record.drill.ready_ms as f64 / 1_000.0;
+            let tone = if old(record.recorded) { "warn" } else { "ok" };
+            line(tone, title, format!("the whole site was back in {seconds:.1} s"), Some(record.recorded))
+        }
+    };
+    Ok(vec![copy, drill])
 }
 
 /// The numbers at the top.

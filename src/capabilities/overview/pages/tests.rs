@@ -153,6 +153,12 @@ fn home() -> Home {
             tile("/agents", "Offline", "3", "", "not heard for a minute", ""),
             tile("/tasks", "Open tasks", "12", "", "waiting or running", ""),
         ],
+        saved: vec![Saved {
+            glyph: Markup::glyph("warn", "warn"),
+            title: "Last copy that left the building",
+            text: "it is some <b>days old".into(),
+            when: Markup::ago(Some(now()), now()),
+        }],
         attention: [0, 57, 1, 9, 44, 2]
             .into_iter()
             .map(agent)
@@ -220,6 +226,7 @@ fn the_first_screen() {
     proof::page("overview-first", &OverviewPage { first: true, fleet: fleet(1), home: quiet, ..page });
     proof::page("overview-tiles", &TilesPart { home: &home() });
     proof::page("overview-attention", &AttentionPart { home: &home() });
+    assert!(!proof::page("overview-saved", &SavedPart { home: &home() }).contains("<b>days"));
     proof::page("overview-recent", &RecentPart { home: &home() });
     proof::page("overview-fleet", &FleetPart { fleet: &fleet(9) });
 }

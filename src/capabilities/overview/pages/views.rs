@@ -71,6 +71,19 @@ pub(crate) struct Attention {
     pub seen: Markup,
 }
 
+/// One line about backups.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    /// Sign of it.
+    pub glyph: Markup,
+    /// What it is about.
+    pub title: &'static str,
+    /// How it stands.
+    pub text: String,
+    /// Since when.
+    pub when: Markup,
+}
+
 /// What the first screen shows, live.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -80,6 +93,8 @@ pub(crate) struct Home {
     pub attention: Vec<Attention>,
     /// How many more burn.
     pub more: usize,
+    /// How well the site is saved.
+    pub saved: Vec<Saved>,
     /// What agents told last.
     pub events: Vec<EventRow>,
     /// What was asked of agents last.
@@ -133,6 +148,14 @@ pub(crate) struct AttentionPart<'a> {
 #[derive(Clone, Debug, Template)]
 #[template(path = "overview/_recent.html")]
 pub(crate) struct RecentPart<'a> {
+    /// Numbers and lists.
+    pub home: &'a Home,
+}
+
+/// How well the site is saved, live.
+#[derive(Clone, Debug, Template)]
+#[template(path = "overview/_saved.html")]
+pub(crate) struct SavedPart<'a> {
     /// Numbers and lists.
     pub home: &'a Home,
 }
