@@ -267,6 +267,7 @@ fn a_task_that_ran_after_the_backup_does_not_run_again_after_the_restore() {
     // The agent kept the result of the old one until it was acknowledged, and may tell it again.
     assert!(matches!(state(&site, task), tasks::State::Unknown | tasks::State::Succeeded));
     end(child);
+    drop(site);
     drop(keep);
 }
 
