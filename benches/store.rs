@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use muster::base::Timestamp;
 use muster::engine::clock::Clock;
+use muster::engine::crypto::{DataSeal, Kek, Vault};
 use muster::engine::store::{Options, Origin, Store, Table};
 
 const WRITERS: [u64; 3] = [1, 16, 256];
@@ -123,6 +125,23 @@ fn acknowledged(c: &mut Criterion) {
     }
     show(&store);
     drop(store);
+
+    let vault =
+        Vault::open(&folder.path().join("keys"), &Kek::File(folder.path().join("kek")), &clock).unwrap();
+    let seal = Arc::new(DataSeal::open(&vault, &clock).unwrap());
+    let options = Options { seal: Some(seal), ..Options::new(clock.clone()) };
+    let sealed = Store::open(&folder.path().join("sealed"), options).unwrap();
+    for writers in WRITERS {
+        group.throughput(Throughput::Elements(writers));
+        group.bench_function(BenchmarkId::new("muster, sealed", writers), |b| {
+            b.iter_custom(|rounds| {
+                run(&clock, writers, rounds, || {
+                    sealed.write(origin(), |tx| tx.put(&ROWS, &key(), &value())).unwrap()
+                })
+            })
+        });
+    }
+    drop(sealed);
 
     let database = redb::Database::create(folder.path().join("alone.redb")).unwrap();
     for writers in WRITERS {

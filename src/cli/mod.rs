@@ -145,10 +145,15 @@ enum ConfigRole {
     },
 }
 
+/// `EX_TEMPFAIL`: systemd starts the server again, which then reads what the disk really has.
+const RESTART: u8 = 75;
+
 /// Why a role ended.
 enum Failure {
     Configuration(Mistakes),
     Failed(Error),
+    /// The disk has failed under a running server: starting again may help.
+    Broken(Error),
 }
 
 impl From<Mistakes> for Failure {
@@ -196,6 +201,10 @@ pub fn run() -> ExitCode {
                 complain(&format!("muster: {hint}"));
             }
             ExitCode::from(1)
+        }
+        Err(Failure::Broken(error)) => {
+            complain(&format!("muster: stopped: {}", error.detail()));
+            ExitCode::from(RESTART)
         }
     }
 }

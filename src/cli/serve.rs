@@ -36,18 +36,31 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
         false => None,
     };
     let beat = notify::ready(&format!("console at {}", server.site().settings.console()));
-    runtime.block_on(async {
-        signals.wait().await;
+    let failure = server.site().store.watch_failure();
+    let broken = runtime.block_on(async {
+        let broken = tokio::select! {
+            () = signals.wait() => None,
+            broken = broken(failure) => Some(broken),
+        };
         say("Stopping.");
         signals
             .drain(move || {
                 worker.into_iter().for_each(Worker::stop);
                 end(server);
             })
-            .await
+            .await?;
+        Ok::<_, Error>(broken)
     })?;
     drop(beat);
-    Ok(())
+    broken.map_or(Ok(()), |broken| Err(Failure::Broken(broken)))
+}
+
+/// Returns when the store takes no more writes. What was acknowledged is safe; only a new start can go on.
+async fn broken(mut failure: tokio::sync::watch::Receiver<Option<Arc<str>>>) -> Error {
+    let why = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+    let why = why.unwrap_or_else(|| "the store is gone".into());
+    tracing::error!("the store cannot be written, the server ends: {why}");
+    Error::unavailable(format!("the store cannot be written: {why}"))
 }
 
 /// Tells the person what to do next.

@@ -5,6 +5,7 @@
 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::before::Before;
 use super::config::{Config, KekSource};
@@ -12,9 +13,9 @@ use super::format;
 use crate::base::{Error, Result, Span};
 use crate::capabilities::{ALL, MIGRATIONS, settings};
 use crate::engine::clock::Clock;
-use crate::engine::crypto::{Authority, Kek, Vault};
+use crate::engine::crypto::{Authority, DataSeal, Kek, Vault};
 use crate::engine::http::assets;
-use crate::engine::journal::{FolderLock, create_folder};
+use crate::engine::journal::{FolderLock, Seal, create_folder};
 use crate::engine::logs::Logs;
 use crate::engine::series::Series;
 use crate::engine::store::Store;
@@ -63,13 +64,17 @@ pub(super) fn site(
 ) -> Result<Site> {
     let vault = Vault::open(&folder.join("keys"), &kek(config, folder)?, clock)?;
     let authority = Authority::open(&vault, &config.site.name, clock)?;
+    let seal = seal(config, folder, &vault, clock, purpose)?;
     let mut store_options = store::Options::new(clock.clone());
+    store_options.seal = seal.clone();
     store_options.tables = tables();
     store_options.migrations = MIGRATIONS.to_vec();
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
+    series_options.seal = seal.clone();
     let mut logs_options = logs::Options::new(clock.clone());
     logs_options.retention = config.storage.logs;
+    logs_options.seal = seal;
     if purpose != Purpose::Rehearsal {
         let before = Before {
             folder: folder.to_owned(),
@@ -100,6 +105,22 @@ pub(super) fn site(
     site.made_of(ALL);
     settings::load(&site)?;
     Ok(site)
+}
+
+/// What seals the data files, when they are sealed. A server's are as its configuration says, or it does not start; a
+/// command takes them as they are.
+fn seal(
+    config: &Config,
+    folder: &Path,
+    vault: &Vault,
+    clock: &Clock,
+    purpose: Purpose,
+) -> Result<Option<Arc<dyn Seal>>> {
+    let sealed = match purpose {
+        Purpose::Serve => config.storage.seal,
+        Purpose::Command | Purpose::Rehearsal => store::is_sealed(&folder.join("store"))?,
+    };
+    Ok(if sealed { Some(Arc::new(DataSeal::open(vault, clock)?)) } else { None })
 }
 
 /// The tables that the program knows.

@@ -58,7 +58,7 @@ fn every_operation_refuses_who_may_not() {
             let input = json!({
                 "id": id(if op.path.contains("/tasks") { "tsk" } else if op.path.contains("/sessions") { "ses" } else if op.path.contains("/users") { "usr" } else if op.path.contains("/keys") { "key" } else { "agt" }),
                 "agent": id("agt"), "name": "name", "login": "login", "role": "viewer", "work": { "kind": "ping" },
-                "filter": "", "password": "x", "old": "x", "new": "x", "labels": {},
+                "filter": "", "number": 1, "settings": { "kind": "folder", "path": "/x" }, "text": "x", "word": "x", "subject": "x", "password": "x", "old": "x", "new": "x", "labels": {},
             });
             let error = (op.run)(&ctx, input).expect_err(op.name);
             let kind = error.kind();

@@ -328,7 +328,7 @@ mod tests {
                 best: true,
                 total: "1".into(),
                 may_change: false,
-                proof: Proof { searchable: true, ..Proof::default() },
+                proof: Proof { searchable: true, word: "not read again yet", ..Proof::default() },
                 ..page(shell())
             };
             let html = proof::page(&format!("audit-found-{theme}"), &found);

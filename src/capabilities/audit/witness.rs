@@ -77,7 +77,8 @@ enum Verdict {
     Contradicts(&'static str),
 }
 
-fn judge(read: &impl Read, tenant: TenantId, key: &str, theirs: &Checkpoint) -> Result<Verdict> {
+/// Compares one with the log; the site's key is asked for only when they differ.
+fn judge(site: &Site, read: &impl Read, tenant: TenantId, theirs: &Checkpoint) -> Result<Verdict> {
     if !checkpoint::is_signed(theirs) {
         return Ok(Verdict::Contradicts("its signature is not valid"));
     }
@@ -89,7 +90,7 @@ fn judge(read: &impl Read, tenant: TenantId, key: &str, theirs: &Checkpoint) -> 
             Some(_) => "the entry of its number has another chain here",
             None => "the log ends before the entry that it speaks of",
         }
-    } else if theirs.key != key {
+    } else if theirs.key != checkpoint::signer(site)?.public() {
         "it was signed with another key than this site's"
     } else if theirs.number > chain::head(read, tenant)?.number {
         "the log ends before the entry that it speaks of"
@@ -108,18 +109,17 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     let Up::Hello(hello) = message else { return Ok(Durable::Already) };
     let read = ctx.read()?;
     let newest = checkpoint::newest(&read, from.tenant)?;
-    if !hello.checkpoints.is_empty() {
-        let key = checkpoint::signer(ctx.site)?.public();
-        for theirs in &hello.checkpoints {
-            let verdict = judge(&read, from.tenant, &key, theirs)?;
-            match verdict {
-                Verdict::Fits => hold(ctx.site, from.agent, theirs),
-                Verdict::Explained(reason) => note(ctx, from, theirs, reason, true)?,
-                Verdict::Contradicts(reason) => note(ctx, from, theirs, reason, false)?,
-            }
+    let verdicts = hello.checkpoints.iter().map(|theirs| judge(ctx.site, &read, from.tenant, theirs));
+    let verdicts = verdicts.collect::<Result<Vec<Verdict>>>()?;
+    // No view of the state may live while something is written.
+    drop(read);
+    for (theirs, verdict) in hello.checkpoints.iter().zip(verdicts) {
+        match verdict {
+            Verdict::Fits => hold(ctx.site, from.agent, theirs),
+            Verdict::Explained(reason) => note(ctx, from, theirs, reason, true)?,
+            Verdict::Contradicts(reason) => note(ctx, from, theirs, reason, false)?,
         }
     }
-    drop(read);
     if let Some(newest) = newest.filter(|newest| !hello.checkpoints.contains(newest)) {
         tell(ctx.site, from.tenant, from.agent, &newest);
     }

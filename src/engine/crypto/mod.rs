@@ -12,6 +12,7 @@
 
 mod authority;
 mod certificate;
+mod data;
 mod data_keys;
 mod join_code;
 mod kek;
@@ -24,6 +25,7 @@ mod vault;
 
 pub use authority::{Authority, ServerCertificate, SigningRequest, signing_request};
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
+pub use data::DataSeal;
 pub use join_code::JoinCode;
 pub use kek::Kek;
 pub use passwords::{hash_password, verify_password};

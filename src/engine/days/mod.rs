@@ -13,6 +13,7 @@
 //! Invariant: a damaged frame that is known to have been synced stays where it is, so that `verify` can name it.
 
 pub mod bytes;
+mod seal;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -24,10 +25,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+pub use seal::fits;
 pub use verify::{Damage, Verified};
 
 use crate::base::{Error, Result, Timestamp};
-use crate::engine::journal::{create_folder, sync_folder};
+use crate::engine::journal::{DiskFile, Seal, create_folder, sync_folder};
+use seal::{Part, Sealing};
 
 const MILLISECONDS_A_DAY: i64 = 86_400_000;
 const PREFIX: usize = 28;
@@ -78,18 +81,18 @@ pub struct Place {
 
 /// Header and body of one frame, checked.
 pub struct Frame {
-    bytes: Vec<u8>,
-    split: usize,
+    header: Vec<u8>,
+    body: Vec<u8>,
 }
 
 impl Frame {
     /// What stands before the body.
     pub fn header(&self) -> &[u8] {
-        &self.bytes[PREFIX..self.split]
+        &self.header
     }
     /// The body.
     pub fn body(&self) -> &[u8] {
-        &self.bytes[self.split..]
+        &self.body
     }
 }
 
@@ -98,6 +101,7 @@ pub struct Days {
     folder: PathBuf,
     suffix: &'static str,
     magic: [u8; 4],
+    seal: Option<Arc<dyn Seal>>,
     files: RwLock<BTreeMap<i32, Arc<Opened>>>,
     appending: Mutex<()>,
     failed: AtomicBool,
@@ -108,6 +112,7 @@ struct Opened {
     file: File,
     length: AtomicU64,
     dirty: AtomicBool,
+    sealing: Sealing,
 }
 
 impl Days {
@@ -118,6 +123,7 @@ impl Days {
         folder: &Path,
         suffix: &'static str,
         magic: [u8; 4],
+        seal: Option<Arc<dyn Seal>>,
         synced: impl Fn(&[u8]) -> bool,
         mut visit: impl FnMut(&Days, Place, &[u8]) -> Result<()>,
     ) -> Result<Days> {
@@ -126,6 +132,7 @@ impl Days {
             folder: folder.to_owned(),
             suffix,
             magic,
+            seal,
             files: RwLock::default(),
             appending: Mutex::new(()),
             failed: AtomicBool::new(false),
@@ -142,10 +149,17 @@ impl Days {
         }
         found.sort();
         for (day, path) in found {
-            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            // After a sync that failed, memory goes on showing what the disk never got.
+            DiskFile::settle(&file)?;
+            let sealing = Sealing::of(&file, &path, file.metadata()?.len(), days.seal.as_deref())?;
             let length = file.metadata()?.len();
-            let opened =
-                Arc::new(Opened { file, length: AtomicU64::new(length), dirty: AtomicBool::new(false) });
+            let opened = Arc::new(Opened {
+                file,
+                length: AtomicU64::new(length),
+                dirty: AtomicBool::new(false),
+                sealing,
+            });
             days.files.write().insert(day, opened.clone());
             days.scan(day, &opened, &synced, &mut visit)?;
         }
@@ -160,10 +174,10 @@ impl Days {
         visit: &mut impl FnMut(&Days, Place, &[u8]) -> Result<()>,
     ) -> Result<()> {
         let length = file.length.load(Ordering::Relaxed);
-        let mut offset = 0;
+        let mut offset = file.sealing.first();
         let mut last = None;
         while offset < length {
-            match self.header_at(&file.file, offset, length)? {
+            match self.header_at(file, offset, length)? {
                 Some((header, total)) => {
                     let place = place(day, offset, total)?;
                     // The last frame is visited only when its body holds too: it is the one that may be torn.
@@ -172,7 +186,7 @@ impl Days {
                     }
                     offset += padded(total);
                 }
-                None => match self.next_sound(&file.file, offset + ALIGN, length)? {
+                None => match self.next_sound(file, offset + ALIGN, length)? {
                     Some(next) => {
                         tracing::warn!(offset, next, "damaged bytes in day file `{}`", self.name(day));
                         self.damaged.fetch_add(1, Ordering::Relaxed);
@@ -201,9 +215,9 @@ impl Days {
     }
 
     /// The header of the frame at `offset` and the frame's whole length, when it is sound and fits into the file.
-    fn header_at(&self, file: &File, offset: u64, end: u64) -> Result<Option<(Vec<u8>, u64)>> {
+    fn header_at(&self, file: &Opened, offset: u64, end: u64) -> Result<Option<(Vec<u8>, u64)>> {
         let mut bytes = vec![0; 1024.min((end - offset) as usize)];
-        file.read_exact_at(&mut bytes, offset)?;
+        file.file.read_exact_at(&mut bytes, offset)?;
         if bytes.len() < PREFIX || bytes[..4] != self.magic {
             return Ok(None);
         }
@@ -215,22 +229,22 @@ impl Days {
         let read = bytes.len();
         bytes.resize(PREFIX + header_length as usize, 0);
         if bytes.len() > read {
-            file.read_exact_at(&mut bytes[read..], offset + read as u64)?;
+            file.file.read_exact_at(&mut bytes[read..], offset + read as u64)?;
         }
         if header_checksum(header_length, body_length, &bytes[PREFIX..]) != bytes[12..20] {
             return Ok(None);
         }
         bytes.drain(..PREFIX);
-        Ok(Some((bytes, total)))
+        Ok(file.sealing.open(Part::Header, offset, bytes).map(|header| (header, total)))
     }
 
     /// The next aligned offset at which a sound header stands.
-    fn next_sound(&self, file: &File, from: u64, end: u64) -> Result<Option<u64>> {
+    fn next_sound(&self, file: &Opened, from: u64, end: u64) -> Result<Option<u64>> {
         let mut window = vec![0; 64 * 1024];
         let mut offset = from;
         while offset < end {
             let part = (window.len() as u64).min(end - offset) as usize;
-            file.read_exact_at(&mut window[..part], offset)?;
+            file.file.read_exact_at(&mut window[..part], offset)?;
             for at in (0..part).step_by(ALIGN as usize) {
                 let here = offset + at as u64;
                 if window[at..part].starts_with(&self.magic) && self.header_at(file, here, end)?.is_some() {
@@ -250,6 +264,9 @@ impl Days {
                 .hint("look at the disk, then start again"));
         }
         let file = self.file(day)?;
+        let offset = file.length.load(Ordering::Relaxed);
+        let header = &file.sealing.close(Part::Header, offset, header)[..];
+        let body = &file.sealing.close(Part::Body, offset, body)[..];
         let (header_length, body_length) = (header.len() as u32, body.len() as u32);
         let total = (PREFIX + header.len() + body.len()) as u64;
         let mut frame = Vec::with_capacity(padded(total) as usize);
@@ -261,7 +278,6 @@ impl Days {
         frame.extend_from_slice(header);
         frame.extend_from_slice(body);
         frame.resize(padded(total) as usize, 0);
-        let offset = file.length.load(Ordering::Relaxed);
         let place = place(day, offset, total)?;
         file.dirty.store(true, Ordering::Relaxed);
         // A failed write may leave bytes behind `length`; the next append overwrites them.
@@ -278,7 +294,9 @@ impl Days {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
         sync_folder(&self.folder)?;
-        let file = Arc::new(Opened { file, length: AtomicU64::new(0), dirty: AtomicBool::new(true) });
+        let sealing = Sealing::begin(&file, self.seal.as_deref())?;
+        let length = AtomicU64::new(sealing.first());
+        let file = Arc::new(Opened { file, length, dirty: AtomicBool::new(true), sealing });
         self.files.write().insert(day, file.clone());
         Ok(file)
     }
@@ -325,7 +343,15 @@ impl Days {
             && split + body_length as usize == bytes.len()
             && header_checksum(header_length, body_length, &bytes[PREFIX..split]) == bytes[12..20]
             && checksum(&bytes[split..]) == bytes[20..28];
-        Ok(sound.then_some(Frame { bytes, split }))
+        if !sound {
+            return Ok(None);
+        }
+        let body = bytes.split_off(split);
+        bytes.drain(..PREFIX);
+        let offset = u64::from(place.offset) * ALIGN;
+        let header = file.sealing.open(Part::Header, offset, bytes);
+        let body = file.sealing.open(Part::Body, offset, body);
+        Ok(header.zip(body).map(|(header, body)| Frame { header, body }))
     }
 
     /// Every day's file with the bytes of it that are synced.

@@ -124,14 +124,14 @@ impl Days {
         let path = self.folder.join(self.name(day));
         let length = file.length.load(Ordering::Acquire);
         verified.bytes += length;
-        let mut offset = 0;
+        let mut offset = file.sealing.first();
         while offset < length {
-            let found = match self.header_at(&file.file, offset, length) {
+            let found = match self.header_at(file, offset, length) {
                 Ok(found) => found,
                 Err(e) => return Ok(Err(e)),
             };
             let Some((_, total)) = found else {
-                let next = match self.next_sound(&file.file, offset + ALIGN, length) {
+                let next = match self.next_sound(file, offset + ALIGN, length) {
                     Ok(next) => next.unwrap_or(length),
                     Err(e) => return Ok(Err(e)),
                 };

@@ -1,10 +1,12 @@
 //! Reads records one after another, and verifies each.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
 use super::raw::Raw;
-use super::record::{FRAME_BYTES, Frame, HEADER_BYTES, Hash};
+use super::record::{FRAME_BYTES, Frame, Hash};
+use super::seal::{self, FileSeal, stored_bytes};
 use super::segment::Segment;
 use super::{RECORD_BYTES_MAX, damaged, no_longer_kept};
 use crate::base::{Error, Result};
@@ -25,6 +27,9 @@ pub(super) struct Cursor {
     used: usize,
     buffer: Vec<u8>,
     end: u64,
+    seal: Option<Arc<dyn FileSeal>>,
+    /// Frame and payload of the record that `next` gave last, when the file is sealed.
+    opened: Vec<u8>,
 }
 
 impl Cursor {
@@ -45,10 +50,12 @@ impl Cursor {
             hash: mark.map_or(segment.previous, |mark| mark.previous),
             previous: segment.previous,
             begin: 0,
-            offset: mark.map_or(HEADER_BYTES as u64, |mark| mark.offset),
+            offset: mark.map_or(segment.begin(), |mark| mark.offset),
             used: 0,
             buffer: Vec::new(),
             end: segment.bytes,
+            seal: segment.seal.clone(),
+            opened: Vec::new(),
         })
     }
 
@@ -56,30 +63,41 @@ impl Cursor {
     pub(super) fn next(&mut self) -> Result<(u64, &[u8])> {
         self.fill(FRAME_BYTES)?;
         let frame = Frame::decode(&self.buffer[self.used..]).ok_or_else(|| self.broken())?;
-        let length = frame.payload_bytes();
-        if length > RECORD_BYTES_MAX {
+        if frame.payload_bytes() > RECORD_BYTES_MAX {
             return Err(self.broken());
         }
-        self.fill(FRAME_BYTES + length)?;
-        let begin = self.used + FRAME_BYTES;
-        let payload = &self.buffer[begin..begin + length];
-        if !frame.fits(&self.hash, payload) {
+        let stored = stored_bytes(self.seal.as_deref(), frame.payload_bytes());
+        self.fill(stored)?;
+        (self.begin, self.used) = (self.used, self.used + stored);
+        if let Some(seal) = &self.seal
+            && !seal::record(&**seal, &self.buffer[self.begin..self.used], &mut self.opened)
+        {
+            return Err(self.broken());
+        }
+        let frame = Frame::decode(self.record()).ok_or_else(|| self.broken())?;
+        if !frame.fits(&self.hash, self.payload()) {
             return Err(self.broken());
         }
         self.previous = std::mem::replace(&mut self.hash, frame.hash);
-        self.begin = self.used;
-        self.used = begin + length;
-        Ok((frame.number, &self.buffer[begin..begin + length]))
+        Ok((frame.number, self.payload()))
+    }
+
+    /// Frame and payload of the record that `next` gave last.
+    fn record(&self) -> &[u8] {
+        match self.seal {
+            Some(_) => &self.opened,
+            None => self.buffer.get(self.begin..self.used).unwrap_or_default(),
+        }
     }
 
     /// Of the record that `next` gave last.
     pub(super) fn payload(&self) -> &[u8] {
-        self.buffer.get(self.begin + FRAME_BYTES..self.used).unwrap_or_default()
+        self.record().get(FRAME_BYTES..).unwrap_or_default()
     }
 
     /// The record that `next` gave last, when that was `number`.
     pub(super) fn raw(&self, number: u64) -> Option<Raw<'_>> {
-        let bytes = self.buffer.get(self.begin..self.used)?;
+        let bytes = self.record();
         let frame = Frame::decode(bytes).filter(|frame| frame.number == number)?;
         Some(Raw { number, previous: self.previous, hash: frame.hash, bytes })
     }
@@ -104,6 +122,6 @@ impl Cursor {
     }
 
     fn broken(&self) -> Error {
-        damaged(&self.path, self.offset + self.used as u64, "a record does not fit the one before it")
+        damaged(&self.path, self.offset + self.begin as u64, "a record does not fit the one before it")
     }
 }

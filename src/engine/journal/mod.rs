@@ -16,6 +16,7 @@ mod folder;
 mod raw;
 mod record;
 mod room;
+mod seal;
 mod segment;
 mod sync;
 mod ticket;
@@ -37,6 +38,7 @@ pub use disk::{Disk, DiskFile, FileIdentity, HostDisk};
 pub use folder::{FolderLock, create_folder, make_folder, sync_folder};
 pub use raw::{Raw, fingerprint};
 pub use record::Hash;
+pub use seal::{FileId, FileSeal, SEAL_BYTES, Seal, is_plain, is_sealed, other_key};
 pub use ticket::Ticket;
 
 use cursor::Cursor;
@@ -64,6 +66,8 @@ pub struct Options {
     pub first_previous: Hash,
     /// Where the files lie.
     pub disk: Arc<dyn Disk>,
+    /// What seals them; none leaves them plain.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -77,6 +81,7 @@ impl Options {
             first_number: 1,
             first_previous: Hash::default(),
             disk: Arc::new(HostDisk),
+            seal: None,
         }
     }
 }

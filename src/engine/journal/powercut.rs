@@ -162,6 +162,16 @@ impl SimDisk {
         world.names.iter().map(|(path, id)| (path.clone(), world.files[id].now.clone())).collect()
     }
 
+    /// Turns one bit of a file, as a bad disk does.
+    pub(crate) fn flip(&self, path: &Path, at: usize, bit: u8) {
+        let mut world = self.0.lock();
+        let id = world.names[path];
+        if let Some(file) = world.files.get_mut(&id) {
+            file.now[at] ^= 1 << bit;
+            file.durable = file.now.clone();
+        }
+    }
+
     /// The same disk for the next process, when the power stayed on: what was not synced still can be, and what a
     /// failed sync lost is shown all the same.
     pub(crate) fn restarted(&self, seed: u64) -> SimDisk {

@@ -1,11 +1,17 @@
 //! The bytes of a segment's header and of a record.
 
-/// Bytes of a segment's header.
+use std::sync::Arc;
+
+use super::seal::{FileId, FileSeal, SEAL_BYTES, Seal};
+
+/// Bytes of a plain segment's header.
 pub(super) const HEADER_BYTES: usize = 56;
 /// Bytes before a record's payload.
 pub(super) const FRAME_BYTES: usize = 28;
-/// The newest format this program writes and reads.
-pub(super) const VERSION: u32 = 1;
+/// The format of a plain file.
+const VERSION: u32 = 1;
+/// The format of a sealed file; also the newest that this program knows.
+pub(super) const SEALED_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"MUSTERJ\0";
 const BATCH: u32 = 1 << 31;
@@ -32,34 +38,75 @@ pub(super) struct Header {
 pub(super) enum BadHeader {
     Damaged,
     Newer(u32),
+    Sealed,
+    Plain,
+    OtherKey,
 }
 
+/// The seal of one file, and how the file is called in it.
+pub(super) type Sealing = (FileId, Arc<dyn FileSeal>);
+
 impl Header {
-    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.first.to_le_bytes());
-        bytes[24..40].copy_from_slice(&self.previous);
-        let sum = short(&blake3::hash(&bytes[..40]));
-        bytes[40..].copy_from_slice(&sum);
+    /// A sealed one goes on with the file's identity and a seal over all of it, which proves the key.
+    pub(super) fn encode(&self, sealing: Option<&Sealing>) -> Vec<u8> {
+        let version = if sealing.is_some() { SEALED_VERSION } else { VERSION };
+        let mut bytes = [&MAGIC[..], &version.to_le_bytes(), &[0; 4]].concat();
+        bytes.extend_from_slice(&self.first.to_le_bytes());
+        bytes.extend_from_slice(&self.previous);
+        if let Some((id, seal)) = sealing {
+            bytes.extend_from_slice(id);
+            let clear = bytes.clone();
+            seal.seal(&clear, &[], &mut bytes);
+        }
+        let sum = short(&blake3::hash(&bytes));
+        bytes.extend_from_slice(&sum);
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Header, BadHeader> {
-        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk().ok_or(BadHeader::Damaged)?;
-        if &bytes[..8] != MAGIC {
+    /// The header, and the seal of the file when there is to be one.
+    pub(super) fn decode(
+        bytes: &[u8],
+        seal: Option<&dyn Seal>,
+    ) -> Result<(Header, Option<Arc<dyn FileSeal>>), BadHeader> {
+        if bytes.len() < HEADER_BYTES || &bytes[..8] != MAGIC {
             return Err(BadHeader::Damaged);
         }
         let version = u32_at(bytes, 8);
-        if version > VERSION {
+        if version > SEALED_VERSION {
             return Err(BadHeader::Newer(version));
         }
-        if short(&blake3::hash(&bytes[..40])) != bytes[40..] {
+        let whole = header_bytes(version == SEALED_VERSION);
+        let (text, sum) = bytes.get(..whole).ok_or(BadHeader::Damaged)?.split_at(whole - 16);
+        if short(&blake3::hash(text)) != sum {
             return Err(BadHeader::Damaged);
         }
-        Ok(Header { first: u64_at(bytes, 16), previous: hash_at(bytes, 24) })
+        let header = Header { first: u64_at(bytes, 16), previous: hash_at(bytes, 24) };
+        match (seal, version == SEALED_VERSION) {
+            (None, false) => Ok((header, None)),
+            (None, true) => Err(BadHeader::Sealed),
+            (Some(_), false) => Err(BadHeader::Plain),
+            (Some(seal), true) => {
+                let seal = seal.file(&hash_at(bytes, 40));
+                let (clear, check) = text.split_at(56);
+                match seal.open(clear, check, &mut Vec::new()) {
+                    true => Ok((header, Some(seal))),
+                    false => Err(BadHeader::OtherKey),
+                }
+            }
+        }
     }
+}
+
+/// Bytes of a header.
+pub(super) fn header_bytes(sealed: bool) -> usize {
+    HEADER_BYTES + if sealed { size_of::<FileId>() + SEAL_BYTES } else { 0 }
+}
+
+/// Whether these are the bytes of a file whose making was cut short: less than a header, or zeroes in its place.
+pub(super) fn is_unborn(bytes: &[u8]) -> bool {
+    bytes.len() < HEADER_BYTES
+        || bytes.len() <= header_bytes(true) && bytes.iter().all(|byte| *byte == 0)
+        || bytes.len() < header_bytes(true) && u32_at(bytes, 8) == SEALED_VERSION
 }
 
 /// The bytes before a payload, as read.

@@ -1,10 +1,13 @@
 //! Segments: their names, their beginning, and what recovery makes of them.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
 use super::folder;
-use super::record::{BadHeader, FRAME_BYTES, Frame, HEADER_BYTES, Hash, Header, VERSION};
+use super::record::{BadHeader, FRAME_BYTES, Frame, Hash, Header, SEALED_VERSION, header_bytes, is_unborn};
+use super::seal::{self, FileSeal, stored_bytes};
 use super::{Options, RECORD_BYTES_MAX, Recovered, damaged};
 use crate::base::{Error, Result};
 
@@ -28,32 +31,44 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
     pub(super) marks: Vec<Mark>,
+    pub(super) seal: Option<Arc<dyn FileSeal>>,
 }
 
 impl Segment {
     /// Makes the file of a new segment, durable with its name.
     pub(super) fn create(
-        disk: &dyn Disk,
         folder: &Path,
-        name: &str,
+        options: &Options,
         header: Header,
     ) -> Result<(Segment, Box<dyn DiskFile>)> {
-        let path = folder.join(format!("{name}-{:020}.journal", header.first));
+        let disk = &*options.disk;
+        let path = folder.join(format!("{}-{:020}.journal", options.name, header.first));
         let cannot = |e: std::io::Error| {
             Error::unavailable(format!("cannot make `{}`: {e}", path.display())).because(e)
         };
+        let sealing = options.seal.as_ref().map(|seal| {
+            let id = seal.fresh();
+            (id, seal.file(&id))
+        });
+        let bytes = header.encode(sealing.as_ref());
         let file = disk.create(&path).map_err(cannot)?;
-        file.write_at(&header.encode(), 0).map_err(cannot)?;
+        file.write_at(&bytes, 0).map_err(cannot)?;
         file.sync().map_err(cannot)?;
         folder::sync(disk, folder)?;
         let segment = Segment {
             first: header.first,
             previous: header.previous,
             path,
-            bytes: HEADER_BYTES as u64,
+            bytes: bytes.len() as u64,
             marks: Vec::new(),
+            seal: sealing.map(|(_, seal)| seal),
         };
         Ok((segment, file))
+    }
+
+    /// Where its first record lies.
+    pub(super) fn begin(&self) -> u64 {
+        header_bytes(self.seal.is_some()) as u64
     }
 
     /// Remembers where a record begins, unless the last mark is near.
@@ -86,7 +101,7 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
     for (at, (first, path)) in found.into_iter().enumerate() {
         let file = disk.open(&path)?;
         let bytes = file.read_all()?;
-        let header = header(&path, &bytes)?;
+        let (header, seal) = header(&path, &bytes, options)?;
         if header.first != first {
             return Err(damaged(&path, 16, "its name is not that of its first record"));
         }
@@ -96,10 +111,11 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
             return Err(damaged(&path, 16, "the segment before it is missing or cut short"));
         }
         let previous = header.previous;
-        let mut segment = Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new() };
+        let mut segment =
+            Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new(), seal };
         let (last, hash, valid) = scan(&mut segment, &bytes, header);
         if valid < bytes.len() {
-            let acknowledged = at + 1 < count || synced_after(&bytes, valid, last);
+            let acknowledged = at + 1 < count || synced_after(segment.seal.as_deref(), &bytes, valid, last);
             if acknowledged {
                 return Err(damaged(&segment.path, valid as u64, &format!("record {} is broken", last + 1)));
             }
@@ -122,7 +138,7 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
         }
         None => {
             let header = Header { first: last + 1, previous: hash };
-            let (segment, file) = Segment::create(disk, folder, &options.name, header)?;
+            let (segment, file) = Segment::create(folder, options, header)?;
             segments.push(segment);
             file
         }
@@ -136,9 +152,9 @@ fn unborn(disk: &dyn Disk, path: &Path) -> Result<bool> {
     let file = disk.open(path)?;
     // Only the newest: all before it was synced before it was made.
     file.settle()?;
-    let bytes = file.len()?;
-    Ok(bytes < HEADER_BYTES as u64
-        || bytes == HEADER_BYTES as u64 && file.read_all()?.iter().all(|byte| *byte == 0))
+    let mut bytes = vec![0; file.len()?.min(2 * header_bytes(true) as u64) as usize];
+    file.read_at(&mut bytes, 0)?;
+    Ok(is_unborn(&bytes))
 }
 
 fn list(disk: &dyn Disk, folder: &Path, name: &str) -> Result<Vec<(u64, PathBuf)>> {
@@ -158,35 +174,39 @@ fn list(disk: &dyn Disk, folder: &Path, name: &str) -> Result<Vec<(u64, PathBuf)
     Ok(found)
 }
 
-fn header(path: &Path, bytes: &[u8]) -> Result<Header> {
-    Header::decode(bytes).map_err(|bad| match bad {
+fn header(path: &Path, bytes: &[u8], options: &Options) -> Result<(Header, Option<Arc<dyn FileSeal>>)> {
+    Header::decode(bytes, options.seal.as_deref()).map_err(|bad| match bad {
         BadHeader::Damaged => damaged(path, 0, "its header is broken"),
         BadHeader::Newer(version) => Error::conflict(format!(
-            "the journal `{}` has format {version}, this program reads up to {VERSION}",
+            "the journal `{}` has format {version}, this program reads up to {SEALED_VERSION}",
             path.display()
         ))
         .hint("run the newer program that wrote it"),
+        BadHeader::Sealed => seal::is_sealed(path),
+        BadHeader::Plain => seal::is_plain(path),
+        BadHeader::OtherKey => seal::other_key(path),
     })
 }
 
 /// Walks the valid records: the last number, its hash, and where the valid bytes end.
 fn scan(segment: &mut Segment, bytes: &[u8], header: Header) -> (u64, Hash, usize) {
-    let (mut number, mut hash, mut offset) = (header.first - 1, header.previous, HEADER_BYTES);
-    while let Some((frame, payload)) = record_at(bytes, offset) {
-        if frame.number != number + 1 || !frame.fits(&hash, payload) {
+    let (mut number, mut hash, mut offset) = (header.first - 1, header.previous, segment.begin() as usize);
+    let seal = segment.seal.clone();
+    while let Some((frame, payload)) = record_at(seal.as_deref(), bytes, offset) {
+        if frame.number != number + 1 || !frame.fits(&hash, &payload) {
             break;
         }
         segment.mark(Mark { number: frame.number, offset: offset as u64, previous: hash });
         number = frame.number;
         hash = frame.hash;
-        offset += FRAME_BYTES + payload.len();
+        offset += stored_bytes(seal.as_deref(), payload.len());
     }
     (number, hash, offset)
 }
 
 /// Whether a batch begins after the broken record at `from`: then that record had been synced, and its damage is no
-/// crash's doing. A record proves itself by fitting the hash that the frame before it carries.
-fn synced_after(bytes: &[u8], from: usize, last: u64) -> bool {
+/// crash's doing. A record proves itself by fitting the hash that the frame before it carries, a sealed one by opening.
+fn synced_after(seal: Option<&dyn FileSeal>, bytes: &[u8], from: usize, last: u64) -> bool {
     let possible = last + 1..=last + 1 + (bytes.len() - from) as u64 / FRAME_BYTES as u64;
     (from..bytes.len()).any(|offset| {
         // The payload of this record may be what is broken; only its place and hash matter.
@@ -194,20 +214,33 @@ fn synced_after(bytes: &[u8], from: usize, last: u64) -> bool {
         if !possible.contains(&frame.number) {
             return false;
         }
-        let next = offset + FRAME_BYTES + frame.payload_bytes();
-        record_at(bytes, next).is_some_and(|(following, payload)| {
+        if seal.is_some() {
+            return offset > from && frame.begins_batch() && record_at(seal, bytes, offset).is_some();
+        }
+        let next = offset + stored_bytes(None, frame.payload_bytes());
+        record_at(None, bytes, next).is_some_and(|(following, payload)| {
             following.begins_batch()
                 && following.number == frame.number + 1
-                && following.fits(&frame.hash, payload)
+                && following.fits(&frame.hash, &payload)
         })
     })
 }
 
-fn record_at(bytes: &[u8], offset: usize) -> Option<(Frame, &[u8])> {
+fn record_at<'a>(
+    seal: Option<&dyn FileSeal>,
+    bytes: &'a [u8],
+    offset: usize,
+) -> Option<(Frame, Cow<'a, [u8]>)> {
     let frame = Frame::decode(bytes.get(offset..)?)?;
     if frame.payload_bytes() > RECORD_BYTES_MAX {
         return None;
     }
-    let begin = offset + FRAME_BYTES;
-    Some((frame, bytes.get(begin..begin + frame.payload_bytes())?))
+    let stored = bytes.get(offset..offset + stored_bytes(seal, frame.payload_bytes()))?;
+    let Some(seal) = seal else { return Some((frame, stored[FRAME_BYTES..].into())) };
+    let mut plain = Vec::with_capacity(stored.len());
+    if !seal::record(seal, stored, &mut plain) {
+        return None;
+    }
+    let frame = Frame::decode(&plain)?;
+    Some((frame, plain.split_off(FRAME_BYTES).into()))
 }

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use super::disk::DiskFile;
 use super::raw::Raw;
 use super::record::{self, Hash, Header};
+use super::seal;
 use super::segment::{Mark, Segment};
 use super::{Options, RECORD_BYTES_MAX, Stats, room};
 use crate::base::{Error, Result};
@@ -178,7 +179,7 @@ impl Shared {
         let _last = Last(self);
         let mut batch = Batch::default();
         loop {
-            let (number, mut bytes) = {
+            let (number, mut bytes, seal) = {
                 let mut state = self.state.lock();
                 while state.queue.bytes.is_empty() && !state.closing {
                     self.queued.wait(&mut state);
@@ -188,9 +189,15 @@ impl Shared {
                 }
                 std::mem::swap(&mut state.queue, &mut batch);
                 state.batch += 1;
-                (state.batch - 1, state.segments.last().map_or(0, |segment| segment.bytes))
+                let newest = state.segments.last();
+                let seal = newest.and_then(|segment| segment.seal.clone());
+                (state.batch - 1, newest.map_or(0, |segment| segment.bytes), seal)
             };
             let written = self.roll(&mut file, &batch, &mut bytes).and_then(|fresh| {
+                let seal = fresh.as_ref().map_or(seal, |fresh| fresh.seal.clone());
+                if let Some(seal) = seal {
+                    batch.bytes = seal::records(&*seal, &batch.bytes, &mut batch.marks);
+                }
                 file.write_at(&batch.bytes, bytes)?;
                 self.sync(&*file)?;
                 Ok(fresh)
@@ -223,12 +230,12 @@ impl Shared {
 
     /// Begins a new segment when the batch does not fit into the present one; a batch never spans two.
     fn roll(&self, file: &mut Box<dyn DiskFile>, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
-        let whole = record::HEADER_BYTES as u64;
+        let whole = record::header_bytes(self.options.seal.is_some()) as u64;
         if *bytes <= whole || *bytes + batch.bytes.len() as u64 <= self.options.segment_bytes_max {
             return Ok(None);
         }
         let header = Header { first: batch.first, previous: batch.previous };
-        let (segment, next) = Segment::create(&*self.options.disk, &self.folder, &self.options.name, header)?;
+        let (segment, next) = Segment::create(&self.folder, &self.options, header)?;
         *file = next;
         *bytes = segment.bytes;
         Ok(Some(segment))

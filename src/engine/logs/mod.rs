@@ -33,7 +33,7 @@ use crate::engine::clock::Clock;
 use crate::engine::days;
 pub use crate::engine::days::{Damage, DayBytes, DayFile, Verified};
 use crate::engine::days::{Days, Place};
-use crate::engine::journal::{Journal, Ticket};
+use crate::engine::journal::{Journal, Seal, Ticket};
 use codec::{Seen, Stored};
 
 /// Lines of one answer.
@@ -71,6 +71,8 @@ pub struct Options {
     pub bytes_in_memory_max: usize,
     /// Bytes of one segment of the journal.
     pub segment_bytes_max: u64,
+    /// What seals the files; none leaves them plain.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -83,6 +85,7 @@ impl Options {
             buffer_age_max: Span::from_hours(2),
             bytes_in_memory_max: 128 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
+            seal: None,
         }
     }
 }

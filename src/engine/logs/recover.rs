@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use super::codec::{self, Record};
 use super::{Block, Inner, Options, Order, RESERVE_BYTES, SHARDS, Source};
 use crate::base::{Result, Timestamp};
-use crate::engine::days::{Days, Place, day_of};
-use crate::engine::journal::{self, Journal};
+use crate::engine::days::{self, Days, Place, day_of};
+use crate::engine::journal::{self, Journal, Seal};
 
 pub(super) const MAGIC: [u8; 4] = *b"MLB\x01";
 pub(super) const MARKS: &str = "watermarks";
@@ -21,12 +22,14 @@ type Sealed = HashMap<(u128, i32), Vec<(u64, u64)>>;
 
 impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
+        days::fits(&folder.join("blocks"), "blocks", options.seal.is_some())?;
         let mut kept = journal::Options::new("logs");
         kept.segment_bytes_max = options.segment_bytes_max;
+        kept.seal = options.seal.clone();
         kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
-            0 => newest_record(&folder.join("blocks"))?,
+            0 => newest_record(&folder.join("blocks"), options.seal.clone())?,
             _ => 0,
         };
         if newest > 0 {
@@ -43,34 +46,42 @@ impl Inner {
             let header = codec::header(bytes);
             header.is_ok_and(|h| h.lines > 0 && codec::record_of(h.position_last) < recovered.first)
         };
-        let days = Days::open(&folder.join("blocks"), "blocks", MAGIC, synced, |days, place, bytes| {
-            let header = codec::header(bytes)?;
-            let source = sources.entry(header.source).or_default();
-            if header.lines == 0 {
-                source.blocks.retain(|block| block.place.day != place.day);
-                sealed.remove(&(header.source, place.day));
-                return Ok(());
-            }
-            // Only a block whose records may be replayed can be one that no sync has completed.
-            let recent = recovered.first <= recovered.last
-                && codec::record_of(header.position_last) >= recovered.first;
-            if recent && days.read(place)?.is_none() {
-                return Ok(());
-            }
-            // After a failed sealing the same lines, and perhaps more, were written again: the later copy is whole.
-            let again =
-                |block: &Block| block.place.day == place.day && block.position_last >= header.position_first;
-            while source.blocks.last().is_some_and(again) {
-                source.blocks.pop();
-            }
-            if recent {
-                let ranges = sealed.entry((header.source, place.day)).or_default();
-                ranges.retain(|(_, last)| *last < header.position_first);
-                ranges.push((header.position_first, header.position_last));
-            }
-            source.blocks.push(Block::new(place, &header));
-            Ok(())
-        })?;
+        let days = Days::open(
+            &folder.join("blocks"),
+            "blocks",
+            MAGIC,
+            options.seal.clone(),
+            synced,
+            |days, place, bytes| {
+                let header = codec::header(bytes)?;
+                let source = sources.entry(header.source).or_default();
+                if header.lines == 0 {
+                    source.blocks.retain(|block| block.place.day != place.day);
+                    sealed.remove(&(header.source, place.day));
+                    return Ok(());
+                }
+                // Only a block whose records may be replayed can be one that no sync has completed.
+                let recent = recovered.first <= recovered.last
+                    && codec::record_of(header.position_last) >= recovered.first;
+                if recent && days.read(place)?.is_none() {
+                    return Ok(());
+                }
+                // After a failed sealing the same lines, and perhaps more, were written again: the later copy is whole.
+                let again = |block: &Block| {
+                    block.place.day == place.day && block.position_last >= header.position_first
+                };
+                while source.blocks.last().is_some_and(again) {
+                    source.blocks.pop();
+                }
+                if recent {
+                    let ranges = sealed.entry((header.source, place.day)).or_default();
+                    ranges.retain(|(_, last)| *last < header.position_first);
+                    ranges.push((header.position_first, header.position_last));
+                }
+                source.blocks.push(Block::new(place, &header));
+                Ok(())
+            },
+        )?;
         sources.retain(|_, source| !source.blocks.is_empty());
         let (through, marks) = read_marks(folder)?;
         let inner = Inner {
@@ -132,12 +143,13 @@ impl Inner {
 }
 
 /// The highest number of a record that lies in a block.
-fn newest_record(blocks: &Path) -> Result<u64> {
+fn newest_record(blocks: &Path, seal: Option<Arc<dyn Seal>>) -> Result<u64> {
     let mut newest = 0;
     Days::open(
         blocks,
         "blocks",
         MAGIC,
+        seal,
         |_| true,
         |_, _, bytes| {
             newest = codec::record_of(codec::header(bytes)?.position_last).max(newest);

@@ -424,7 +424,7 @@ fn golden_segment_record_and_watermarks() {
         line(START + 900, 131_072, 4, "kernel", "größer: I/O error"),
     ];
     let folder = tempfile::tempdir().unwrap();
-    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_| true, |_, _, _| Ok(())).unwrap();
+    let days = Days::open(folder.path(), "blocks", recover::MAGIC, None, |_| true, |_, _, _| Ok(())).unwrap();
     let (_, header, body) = codec::encode(77, &lines.iter().collect::<Vec<_>>()).unwrap();
     days.append(days::day_of(at(START)), &header, &body).unwrap();
     days.sync().unwrap();
@@ -451,4 +451,53 @@ fn golden_segment_record_and_watermarks() {
         ["Accepted publickey for maria", "größer: I/O error", "Disk /var 91 % full"]
     );
     assert_eq!((logs.watermark(77), logs.watermark(3)), (Some(9), Some(1_000)));
+}
+
+#[test]
+fn sealed_files_tell_nothing_and_say_what_they_are() {
+    use crate::engine::crypto::DataSeal;
+    let (folder, plain) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let with = |key: u8| Options { seal: Some(DataSeal::of(key)), ..options() };
+    {
+        let logs = Logs::open(folder.path(), with(1)).unwrap();
+        put(&logs, 1, Some(1), &[(START, 2, "very private one"), (START - DAY, 2, "very private two")])
+            .wait()
+            .unwrap();
+        logs.seal_all().unwrap();
+        put(&logs, 1, Some(2), &[(START + 1, 2, "very private three")]).wait().unwrap();
+        let open = open(plain.path());
+        put(&open, 1, Some(1), &[(START, 2, "very private")]).wait().unwrap();
+        open.seal_all().unwrap();
+    }
+    let found = block_files(folder.path()).into_iter();
+    let journal = fs::read_dir(folder.path().join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    for path in found.chain(journal) {
+        let bytes = fs::read(&path).unwrap();
+        let told = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        assert!(!told(b"very private") && !told(b"sshd"), "{}", path.display());
+    }
+    let logs = Logs::open(folder.path(), with(1)).unwrap();
+    assert_eq!(texts(&all(&logs, 1)), ["very private two", "very private one", "very private three"]);
+    drop(logs);
+    // A bit that is turned in a block costs that block, and is counted.
+    let path = block_files(folder.path()).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let logs = Logs::open(folder.path(), with(1)).unwrap();
+    let mut bad = whole.clone();
+    let at = whole.len() - 12;
+    bad[at] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    assert_eq!(texts(&all(&logs, 1)), ["very private two", "very private three"]);
+    assert_eq!(logs.stats().damaged, 1);
+    drop(logs);
+    fs::write(&path, whole).unwrap();
+    let error = |folder: &Path, options| Logs::open(folder, options).err().unwrap().message().to_owned();
+    assert!(error(folder.path(), options()).contains("sealing is switched off"));
+    assert!(error(plain.path(), with(1)).contains("sealing is switched on"));
+    assert!(error(folder.path(), with(2)).contains("another key"));
+    // Day files alone, as a restore puts them there.
+    fs::remove_dir_all(folder.path().join("journal")).unwrap();
+    assert!(error(folder.path(), options()).contains("sealing is switched off"));
+    let logs = Logs::open(folder.path(), with(1)).unwrap();
+    assert_eq!(texts(&all(&logs, 1)), ["very private two", "very private one"]);
 }

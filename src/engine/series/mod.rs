@@ -33,7 +33,7 @@ use crate::engine::clock::Clock;
 use crate::engine::days;
 use crate::engine::days::Days;
 pub use crate::engine::days::{Damage, DayBytes, DayFile, Verified};
-use crate::engine::journal::{Journal, Ticket};
+use crate::engine::journal::{Journal, Seal, Ticket};
 use head::Source;
 
 /// Points of one query.
@@ -61,6 +61,8 @@ pub struct Options {
     pub samples_in_memory_max: usize,
     /// Bytes of one segment of the journal.
     pub segment_bytes_max: u64,
+    /// What seals the files; none leaves them plain.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -73,6 +75,7 @@ impl Options {
             head_age_max: Span::from_hours(2),
             samples_in_memory_max: 32_000_000,
             segment_bytes_max: 32 * 1024 * 1024,
+            seal: None,
         }
     }
 }

@@ -11,8 +11,8 @@ use super::head::{Block, Source};
 use super::record::Record;
 use super::{Inner, Options, RESERVE_BYTES, SHARDS, codec, record};
 use crate::base::{Result, Timestamp};
-use crate::engine::days::{Days, day_of};
-use crate::engine::journal::{self, Journal};
+use crate::engine::days::{self, Days, day_of};
+use crate::engine::journal::{self, Journal, Seal};
 
 pub(super) const MAGIC: [u8; 4] = *b"MSB\x01";
 
@@ -21,12 +21,14 @@ type Sealed = HashMap<(u128, i32), Vec<(u64, u64)>>;
 
 impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
+        days::fits(&folder.join("blocks"), "blocks", options.seal.is_some())?;
         let mut kept = journal::Options::new("series");
         kept.segment_bytes_max = options.segment_bytes_max;
+        kept.seal = options.seal.clone();
         kept.reserve_bytes = RESERVE_BYTES;
         let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
         let newest = match recovered.last {
-            0 => newest_record(&folder.join("blocks"))?,
+            0 => newest_record(&folder.join("blocks"), options.seal.clone())?,
             _ => 0,
         };
         if newest > 0 {
@@ -43,27 +45,34 @@ impl Inner {
         let mut forgotten = HashSet::new();
         let synced =
             |bytes: &[u8]| codec::header(bytes).is_ok_and(|h| h.ticks > 0 && h.record_last < recovered.first);
-        let days = Days::open(&folder.join("blocks"), "blocks", MAGIC, synced, |days, place, bytes| {
-            let header = codec::header(bytes)?;
-            let source = sources.entry(header.source).or_default();
-            if header.ticks == 0 {
-                source.blocks.retain(|block| block.place.day != place.day);
-                sealed.remove(&(header.source, place.day));
-                forgotten.insert(header.source);
-                return Ok(());
-            }
-            // Only a block whose records may be replayed can be one that no sync has completed.
-            if header.record_last >= recovered.first && recovered.first <= recovered.last {
-                if days.read(place)?.is_none() {
+        let days = Days::open(
+            &folder.join("blocks"),
+            "blocks",
+            MAGIC,
+            options.seal.clone(),
+            synced,
+            |days, place, bytes| {
+                let header = codec::header(bytes)?;
+                let source = sources.entry(header.source).or_default();
+                if header.ticks == 0 {
+                    source.blocks.retain(|block| block.place.day != place.day);
+                    sealed.remove(&(header.source, place.day));
+                    forgotten.insert(header.source);
                     return Ok(());
                 }
-                let ranges = sealed.entry((header.source, place.day)).or_default();
-                ranges.push((header.record_first, header.record_last));
-            }
-            names_of(source, &header, &mut texts);
-            source.blocks.push(Block::new(place, header.first, header.last));
-            Ok(())
-        })?;
+                // Only a block whose records may be replayed can be one that no sync has completed.
+                if header.record_last >= recovered.first && recovered.first <= recovered.last {
+                    if days.read(place)?.is_none() {
+                        return Ok(());
+                    }
+                    let ranges = sealed.entry((header.source, place.day)).or_default();
+                    ranges.push((header.record_first, header.record_last));
+                }
+                names_of(source, &header, &mut texts);
+                source.blocks.push(Block::new(place, header.first, header.last));
+                Ok(())
+            },
+        )?;
         // Of a forgotten source only the names in later blocks are left.
         for id in forgotten {
             let blocks = sources.remove(&id).map(|source| source.blocks).unwrap_or_default();
@@ -131,12 +140,13 @@ impl Inner {
 }
 
 /// The highest number of a record that lies in a block.
-fn newest_record(blocks: &Path) -> Result<u64> {
+fn newest_record(blocks: &Path, seal: Option<Arc<dyn Seal>>) -> Result<u64> {
     let mut newest = 0;
     Days::open(
         blocks,
         "blocks",
         MAGIC,
+        seal,
         |_| true,
         |_, _, bytes| {
             newest = codec::header(bytes)?.record_last.max(newest);

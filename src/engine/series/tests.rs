@@ -510,7 +510,7 @@ fn golden_block() {
         values: vec![vec![12.5, 12.75, 11.0], vec![f64::NAN, 1.0 / 3.0, f64::NAN]],
     };
     let folder = tempfile::tempdir().unwrap();
-    let days = Days::open(folder.path(), "blocks", recover::MAGIC, |_| true, |_, _, _| Ok(())).unwrap();
+    let days = Days::open(folder.path(), "blocks", recover::MAGIC, None, |_| true, |_, _, _| Ok(())).unwrap();
     let (header, body) = codec::encode(0x0123_4567_89ab_cdef, (5, 7), &columns).unwrap();
     days.append(days::day_of(at(START)), &header, &body).unwrap();
     days.sync().unwrap();
@@ -537,4 +537,31 @@ fn golden_block() {
         fs::write(&golden, &record).unwrap();
     }
     assert_eq!(record, fs::read(&golden).unwrap());
+}
+
+#[test]
+fn sealed_files_tell_nothing_and_keep_everything() {
+    use crate::engine::crypto::DataSeal;
+    let folder = tempfile::tempdir().unwrap();
+    let sealed = || Options { seal: Some(DataSeal::of(1)), ..options() };
+    {
+        let series = Series::open(folder.path(), sealed()).unwrap();
+        for tick in 0..20 {
+            put(&series, 1, START + tick, &[("very.private", tick as f64)]).wait().unwrap();
+        }
+        series.seal().unwrap();
+        put(&series, 1, START + 20, &[("very.private", 20.0)]).wait().unwrap();
+    }
+    for part in ["blocks", "journal"] {
+        for path in files(&folder.path().join(part)) {
+            let bytes = fs::read(&path).unwrap();
+            assert!(!bytes.windows(12).any(|word| word == b"very.private"), "{}", path.display());
+        }
+    }
+    let series = Series::open(folder.path(), sealed()).unwrap();
+    assert_eq!(all(&series, 1, "very.private").len(), 21);
+    assert!(series.stats().blocks > 0);
+    drop(series);
+    let error = Series::open(folder.path(), options()).err().unwrap();
+    assert!(error.message().contains("sealing is switched off"), "{error}");
 }

@@ -20,6 +20,7 @@ mod key;
 mod layer;
 mod offline;
 mod open;
+mod pages;
 mod pending;
 mod place;
 mod read;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
-use crate::engine::journal::{Disk, HostDisk};
+use crate::engine::journal::{Disk, HostDisk, Seal};
 
 pub use bytes::Bytes;
 pub use change::{Change, Event, Op, Origin};
@@ -46,6 +47,7 @@ pub use chunk::{CHUNK_BYTES_MAX, LONE_CHUNK_BYTES_MAX};
 pub use export::{Exported, Part};
 pub use key::Key;
 pub use offline::{FLAWS_MAX, Flaw, Looked, Mend, compact, rebuild, verify_folder};
+pub use open::is_sealed;
 pub use pending::Pending;
 pub use read::{Read, Snapshot};
 pub use restore::{Restore, RestoredStore, Until};
@@ -93,6 +95,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Where the files lie.
     pub disk: Arc<dyn Disk>,
+    /// What seals them; none leaves them plain.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 impl Options {
@@ -112,6 +116,7 @@ impl Options {
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
             disk: Arc::new(HostDisk),
+            seal: None,
         }
     }
 }
@@ -224,6 +229,11 @@ impl Store {
     /// Reads everything: every value's form, every record of the journal, and how many rows each table has.
     pub fn verify(&self) -> Result<Verified> {
         verify::verify(&self.0.shared)
+    }
+
+    /// Follows why writes are refused: none while they are taken. The end of the store counts as a reason too.
+    pub fn watch_failure(&self) -> tokio::sync::watch::Receiver<Option<Arc<str>>> {
+        self.0.shared.failure.subscribe()
     }
 
     /// What it has done.

@@ -129,7 +129,7 @@ pub fn verify_folder(folder: &Path, options: &Options, deep: bool) -> Result<Loo
         looked.flaw(STATE, String::new(), "it is missing", mend);
         return Ok(looked);
     }
-    let opened = State::open(disk, &folder.join(STATE), options.cache_bytes_max)
+    let opened = State::open(disk, options.seal.as_deref(), &folder.join(STATE), options.cache_bytes_max)
         .and_then(|mut state| state.check().map(|()| state));
     let state = match opened {
         Ok(state) => state,
@@ -287,7 +287,7 @@ fn build(folder: &Path, name: &str, options: &Options, journal: &Journal) -> Res
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
         _ => {}
     }
-    let state = State::open(disk, &path, options.cache_bytes_max)?;
+    let state = State::open(disk, options.seal.as_deref(), &path, options.cache_bytes_max)?;
     replay(&state, journal, 0)?;
     Ok(state)
 }

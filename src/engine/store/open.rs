@@ -10,9 +10,9 @@ use super::read::Read;
 use super::state::State;
 use super::table::Table;
 use super::writer::Shared;
-use super::{Options, Store, place, restore};
+use super::{Options, Store, pages, place, restore};
 use crate::base::{Error, Kind, Result};
-use crate::engine::journal::{self, Journal, Recovered};
+use crate::engine::journal::{self, Disk, HostDisk, Journal, Recovered};
 
 /// The schema's version, kept as any other row so that a replay gives it too.
 const SCHEMA: Table<(), u32> = Table::new("_schema");
@@ -116,6 +116,15 @@ impl Store {
     }
 }
 
+/// Whether the store in `folder` is sealed; one that is not made yet is not.
+pub fn is_sealed(folder: &Path) -> Result<bool> {
+    match HostDisk.open(&folder.join(STATE)) {
+        Ok(file) => Ok(pages::is_sealed(&*file)?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// What lies in a folder, fit for each other.
 pub(super) struct Files {
     pub(super) state: State,
@@ -127,7 +136,8 @@ pub(super) struct Files {
 
 /// Opens state and journal, proves that they belong together, and replays what the state lacks.
 pub(super) fn files(folder: &Path, options: &Options, copy: bool) -> Result<Files> {
-    let mut state = State::open(&*options.disk, &folder.join(STATE), options.cache_bytes_max)?;
+    let mut state =
+        State::open(&*options.disk, options.seal.as_deref(), &folder.join(STATE), options.cache_bytes_max)?;
     if copy {
         state.check()?;
     }
@@ -142,6 +152,7 @@ pub(super) fn journal_options(options: &Options) -> journal::Options {
     journal::Options {
         segment_bytes_max: options.segment_bytes_max,
         disk: options.disk.clone(),
+        seal: options.seal.clone(),
         ..journal::Options::new(JOURNAL)
     }
 }

@@ -20,7 +20,7 @@ use super::open::{JOURNAL, STATE};
 use super::place;
 use super::state::State;
 use crate::base::{Error, Result, Timestamp};
-use crate::engine::journal::{self, Disk, FolderLock, Hash, HostDisk, Journal, Raw, Ticket};
+use crate::engine::journal::{self, Disk, FolderLock, Hash, HostDisk, Journal, Raw, Seal, Ticket};
 
 /// The file that says that a restore is under way.
 pub(super) const MARK: &str = "restoring";
@@ -58,6 +58,7 @@ pub struct RestoredStore {
 /// A restore under way.
 pub struct Restore {
     disk: Arc<dyn Disk>,
+    seal: Option<Arc<dyn Seal>>,
     folder: PathBuf,
     state: State,
     journal: Option<Journal>,
@@ -94,11 +95,16 @@ struct Loading {
 impl Restore {
     /// Begins a store in `folder`, which must hold none. `cache_bytes` is the memory that redb may use.
     pub fn begin(folder: &Path, cache_bytes: usize) -> Result<Restore> {
-        Restore::begin_on(Arc::new(HostDisk), folder, cache_bytes)
+        Restore::begin_on(Arc::new(HostDisk), None, folder, cache_bytes)
     }
 
-    /// The same on any disk.
-    pub fn begin_on(disk: Arc<dyn Disk>, folder: &Path, cache_bytes: usize) -> Result<Restore> {
+    /// The same on any disk, with sealed files when there is a seal.
+    pub fn begin_on(
+        disk: Arc<dyn Disk>,
+        seal: Option<Arc<dyn Seal>>,
+        folder: &Path,
+        cache_bytes: usize,
+    ) -> Result<Restore> {
         journal::make_folder(&*disk, folder)?;
         let lock = disk.lock(folder)?;
         if is_taken(&*disk, folder)? {
@@ -108,8 +114,9 @@ impl Restore {
         disk.create(&folder.join(MARK))?;
         disk.sync_folder(folder)?;
         Ok(Restore {
-            state: State::open(&*disk, &folder.join(STATE), cache_bytes)?,
+            state: State::open(&*disk, seal.as_deref(), &folder.join(STATE), cache_bytes)?,
             disk,
+            seal,
             folder: folder.to_owned(),
             journal: None,
             ticket: None,
@@ -331,6 +338,7 @@ impl Restore {
             first_number,
             first_previous,
             disk: self.disk.clone(),
+            seal: self.seal.clone(),
             ..journal::Options::new(JOURNAL)
         };
         Ok(Journal::open(&self.folder, options)?.0)

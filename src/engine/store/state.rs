@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use redb::{
@@ -14,8 +15,9 @@ use redb::{
 use super::backend::Plain;
 use super::chunk::ReadRows;
 use super::layer::{Bounds, Each, Layer, Source};
+use super::pages::{self, Pages};
 use crate::base::{Error, Result};
-use crate::engine::journal::{Disk, DiskFile};
+use crate::engine::journal::{self, Disk, DiskFile, Seal};
 
 /// The form of the file that this program writes.
 const FORMAT: u64 = 1;
@@ -36,15 +38,31 @@ pub(super) struct State {
 
 impl State {
     /// Opens or begins the file. A damaged one is an error, though redb may panic over it.
-    pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<State> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        seal: Option<&dyn Seal>,
+        path: &Path,
+        cache_bytes: usize,
+    ) -> Result<State> {
         let cannot =
             |e: io::Error| Error::unavailable(format!("cannot open `{}`: {e}", path.display())).because(e);
         let file = match disk.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return State::begin(disk, path, cache_bytes),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return State::begin(disk, seal, path, cache_bytes);
+            }
             file => file.map_err(cannot)?,
         };
         file.settle().map_err(cannot)?;
-        let state = State::over(file, path, cache_bytes)?;
+        let state = match (seal, pages::is_sealed(&*file).map_err(cannot)?) {
+            (None, false) => State::plain(file, path, cache_bytes)?,
+            (Some(seal), true) => match Pages::open(file, seal) {
+                Ok(Some(pages)) => State::sealed(pages, path, cache_bytes)?,
+                Ok(None) => return Err(journal::other_key(path)),
+                Err(e) => return Err(damaged(path).because(e)),
+            },
+            (None, true) => return Err(journal::is_sealed(path)),
+            (Some(_), false) => return Err(journal::is_plain(path)),
+        };
         match state.view()?.mark("format")? {
             Some(FORMAT) => Ok(state),
             Some(format) if format > FORMAT => Err(Error::conflict(format!(
@@ -57,7 +75,7 @@ impl State {
     }
 
     /// Makes the file under another name first: redb cannot open one whose making was cut short.
-    fn begin(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<State> {
+    fn begin(disk: &dyn Disk, seal: Option<&dyn Seal>, path: &Path, cache_bytes: usize) -> Result<State> {
         let cannot =
             |e: io::Error| Error::unavailable(format!("cannot make `{}`: {e}", path.display())).because(e);
         let fresh = path.with_extension("new");
@@ -65,7 +83,11 @@ impl State {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),
             _ => {}
         }
-        let state = State::over(disk.create(&fresh).map_err(cannot)?, path, cache_bytes)?;
+        let file = disk.create(&fresh).map_err(cannot)?;
+        let state = match seal {
+            None => State::plain(file, path, cache_bytes)?,
+            Some(seal) => State::sealed(Pages::begin(file, seal).map_err(cannot)?, path, cache_bytes)?,
+        };
         state.commit(Durability::Immediate, |tx| {
             tx.open_table(MARKS)?.insert("format", FORMAT)?;
             Ok(())
@@ -76,15 +98,27 @@ impl State {
         Ok(state)
     }
 
-    fn over(file: Box<dyn DiskFile>, path: &Path, cache_bytes: usize) -> Result<State> {
+    fn plain(file: Box<dyn DiskFile>, path: &Path, cache_bytes: usize) -> Result<State> {
+        State::make(path, cache_bytes, |builder| match file.into_host() {
+            Ok(file) => builder.create_file(file),
+            Err(file) => builder.create_with_backend(Plain(file)),
+        })
+    }
+
+    fn sealed(pages: Pages, path: &Path, cache_bytes: usize) -> Result<State> {
+        let opening = pages.opening();
+        let state = State::make(path, cache_bytes, |builder| builder.create_with_backend(pages))?;
+        opening.store(false, Ordering::Release);
+        Ok(state)
+    }
+
+    fn make(
+        path: &Path,
+        cache_bytes: usize,
+        open: impl FnOnce(&mut redb::Builder) -> std::result::Result<Database, redb::DatabaseError>,
+    ) -> Result<State> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let mut builder = redb::Builder::new();
-            builder.set_cache_size(cache_bytes);
-            let database = match file.into_host() {
-                Ok(file) => builder.create_file(file)?,
-                Err(file) => builder.create_with_backend(Plain(file))?,
-            };
-            let state = State { database };
+            let state = State { database: open(redb::Builder::new().set_cache_size(cache_bytes))? };
             state.view()?.mark("format")?;
             Ok::<_, Error>(state)
         }));

@@ -28,6 +28,8 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     pub(super) state: Arc<State>,
     pub(super) acknowledged: watch::Sender<u64>,
+    /// Why writes are refused, once they are.
+    pub(super) failure: watch::Sender<Option<Arc<str>>>,
     pub(super) holds: Arc<Holds>,
     writer: Mutex<Writer>,
     queue: Mutex<Queue>,
@@ -79,6 +81,7 @@ impl Shared {
             journal,
             state: Arc::new(state),
             acknowledged: watch::Sender::new(last),
+            failure: watch::Sender::new(None),
             holds: Arc::default(),
             writer: Mutex::new(Writer { next: last + 1, recent: Arc::default(), completion: None }),
             queue: Mutex::default(),
@@ -339,6 +342,11 @@ impl Shared {
             queue.failed.get_or_insert_with(|| why.clone());
             std::mem::take(&mut queue.items)
         };
+        self.failure.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert_with(|| why.clone());
+            first
+        });
         self.moved.notify_all();
         items.iter().for_each(|item| item.completion.complete(Err(why.clone())));
     }

@@ -255,6 +255,13 @@ pub(super) const KEYS: &[Key] = &[
         show: |c| Some(quoted(&c.storage.logs.to_string())),
     },
     Key {
+        section: "storage",
+        word: "seal",
+        example: "false",
+        set: |c, given, example| given.flag(example).map(|seal| c.storage.seal = seal),
+        show: |c| Some(c.storage.seal.to_string()),
+    },
+    Key {
         section: "keys",
         word: "kek",
         example: "\"file\"",

@@ -81,6 +81,8 @@ pub struct Storage {
     pub metrics: Span,
     /// How long log lines are kept.
     pub logs: Span,
+    /// Whether the data files are sealed.
+    pub seal: bool,
 }
 
 /// What the key that seals all other keys comes from.
@@ -194,7 +196,7 @@ impl Default for Mqtt {
 
 impl Default for Storage {
     fn default() -> Self {
-        Storage { metrics: Span::from_days(90), logs: Span::from_days(30) }
+        Storage { metrics: Span::from_days(90), logs: Span::from_days(30), seal: false }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::engine::crypto::DataSeal;
 use crate::engine::journal::powercut::{Dice, Faults, SimDisk, each_seed};
 
 #[derive(Default)]
@@ -16,8 +17,13 @@ struct Model {
     removed: u64,
 }
 
-fn options(disk: &SimDisk, dice: &mut Dice) -> Options {
-    Options { segment_bytes_max: 200 + dice.below(3_000), disk: Arc::new(disk.clone()), ..Options::new("a") }
+fn options(disk: &SimDisk, dice: &mut Dice, seal: &Option<Arc<dyn Seal>>) -> Options {
+    Options {
+        seal: seal.clone(),
+        segment_bytes_max: 200 + dice.below(3_000),
+        disk: Arc::new(disk.clone()),
+        ..Options::new("a")
+    }
 }
 
 fn payload(dice: &mut Dice) -> Vec<u8> {
@@ -78,6 +84,7 @@ fn check(journal: &Journal, recovered: &Recovered, model: &Model) {
 }
 
 fn run(seed: u64) {
+    let seal: Option<Arc<dyn Seal>> = (seed % 2 == 1).then(|| DataSeal::of(1) as Arc<dyn Seal>);
     let folder = Path::new("/sim");
     let mut dice = Dice::new(seed);
     let mut disk = SimDisk::new(seed);
@@ -92,7 +99,7 @@ fn run(seed: u64) {
             _ => faults.cut_at = at,
         }
         disk.fail(faults);
-        if let Ok((journal, recovered)) = Journal::open(folder, options(&disk, &mut dice)) {
+        if let Ok((journal, recovered)) = Journal::open(folder, options(&disk, &mut dice, &seal)) {
             check_unless_broken(&journal, &recovered, &model, &disk);
             work(&journal, &model, &mut dice);
             if disk.sync_failed() && journal.failed().is_some() {
@@ -108,12 +115,12 @@ fn run(seed: u64) {
         // Any other outcome of the same cut must open as well.
         for _ in 0..2 {
             let other = disk.after_cut(dice.roll());
-            let (journal, recovered) = Journal::open(folder, options(&other, &mut dice)).unwrap();
+            let (journal, recovered) = Journal::open(folder, options(&other, &mut dice, &seal)).unwrap();
             check(&journal, &recovered, &model.lock());
         }
         disk = next;
     }
-    let (journal, recovered) = Journal::open(folder, options(&disk, &mut dice)).unwrap();
+    let (journal, recovered) = Journal::open(folder, options(&disk, &mut dice, &seal)).unwrap();
     check(&journal, &recovered, &model.lock());
     let ticket = journal.append(b"goes on").unwrap();
     assert_eq!(ticket.number(), recovered.last + 1);
@@ -141,7 +148,7 @@ fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
 fn a_full_disk_refuses_and_goes_on() {
     let disk = SimDisk::new(1);
     let mut dice = Dice::new(1);
-    let (journal, _) = Journal::open(Path::new("/sim"), options(&disk, &mut dice)).unwrap();
+    let (journal, _) = Journal::open(Path::new("/sim"), options(&disk, &mut dice, &None)).unwrap();
     journal.append(b"1").unwrap().wait().unwrap();
     disk.set_free(1_000);
     let error = journal.append(b"2").map(|_| ()).unwrap_err();
@@ -151,4 +158,71 @@ fn a_full_disk_refuses_and_goes_on() {
     let ticket = journal.append(b"2").unwrap();
     ticket.wait().unwrap();
     assert_eq!((ticket.number(), disk.operations() > 0), (2, true));
+}
+
+fn sealed(disk: &SimDisk, key: Option<u8>) -> Options {
+    let seal = key.map(|key| DataSeal::of(key) as Arc<dyn Seal>);
+    options(disk, &mut Dice::new(3), &seal)
+}
+
+fn open_error(disk: &SimDisk, key: Option<u8>) -> String {
+    let error = Journal::open(Path::new("/sim"), sealed(disk, key)).err().unwrap();
+    assert!(error.hint_text().is_some());
+    error.message().to_owned()
+}
+
+#[test]
+fn a_sealed_journal_tells_nothing_and_says_what_it_is() {
+    let folder = Path::new("/sim");
+    let (plain, disk) = (SimDisk::new(1), SimDisk::new(2));
+    for (disk, key) in [(&plain, None), (&disk, Some(1))] {
+        let (journal, _) = Journal::open(folder, sealed(disk, key)).unwrap();
+        for number in 0..40 {
+            journal.append(format!("very private {number}").as_bytes()).unwrap().wait().unwrap();
+        }
+    }
+    let (_, last) = Journal::open(folder, sealed(&plain, None)).unwrap();
+    let (journal, recovered) = Journal::open(folder, sealed(&disk, Some(1))).unwrap();
+    assert_eq!((recovered.last, &recovered), (40, &last));
+    // The chain is that of a plain journal, so that what is carried elsewhere fits there.
+    let (other, _) = Journal::open(folder, sealed(&plain, None)).unwrap();
+    assert_eq!(journal.hash(40).unwrap(), other.hash(40).unwrap());
+    let mut next = 1;
+    journal
+        .replay_raw(1, &mut |raw| {
+            assert_eq!((raw.number, raw.payload()), (next, format!("very private {}", next - 1).as_bytes()));
+            next += 1;
+            Ok(true)
+        })
+        .unwrap();
+    for (path, bytes) in disk.contents() {
+        let told = bytes.windows(12).any(|part| part == b"very private");
+        assert!(!told, "{}", path.display());
+    }
+    assert!(open_error(&disk, None).contains("is sealed, and sealing is switched off"));
+    assert!(open_error(&plain, Some(1)).contains("is not sealed, and sealing is switched on"));
+    assert!(open_error(&disk, Some(2)).contains("sealed with another key"));
+}
+
+#[test]
+fn no_flipped_bit_of_a_sealed_journal_goes_unseen() {
+    let folder = Path::new("/sim");
+    let disk = SimDisk::new(1);
+    let (journal, _) =
+        Journal::open(folder, Options { segment_bytes_max: 1 << 20, ..sealed(&disk, Some(1)) }).unwrap();
+    for number in 0..6 {
+        journal.append(format!("record {number}").as_bytes()).unwrap().wait().unwrap();
+    }
+    drop(journal);
+    let (path, bytes) = disk.contents().remove(0);
+    let record = (bytes.len() - record::header_bytes(true)) / 6;
+    for at in 0..bytes.len() {
+        let other = disk.restarted(2);
+        other.flip(&path, at, (at % 8) as u8);
+        match Journal::open(folder, sealed(&other, Some(1))) {
+            // The very last record may have been torn by a crash.
+            Ok((_, recovered)) => assert_eq!((recovered.last, at >= bytes.len() - record), (5, true)),
+            Err(e) => assert!(e.message().contains("journal") || e.message().contains("key"), "{e}"),
+        }
+    }
 }

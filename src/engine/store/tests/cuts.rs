@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::engine::crypto::DataSeal;
 use crate::engine::journal::powercut::{Dice, Faults, SimDisk, each_seed};
 
 const ROWS: Table<u32, Vec<u8>> = Table::new("rows");
@@ -64,8 +65,9 @@ fn migration(version: u32) -> Migration {
     Migration { version, name: "a step", run }
 }
 
-fn options(disk: &SimDisk, dice: &mut Dice, version: u32) -> Options {
+fn options(disk: &SimDisk, dice: &mut Dice, version: u32, key: Option<u8>) -> Options {
     Options {
+        seal: key.map(|key| DataSeal::of(key) as Arc<dyn Seal>),
         checkpoint_changes: 2 + dice.below(12),
         segment_bytes_max: 500 + dice.below(4_000),
         feed_changes_max: 3 + dice.below(40),
@@ -132,6 +134,8 @@ fn look(store: &Store, model: &Mutex<Model>) {
 }
 
 fn check(store: &Store, model: &Mutex<Model>) {
+    // So that none is made, and no segment goes, while the feed is read below.
+    store.checkpoint().unwrap();
     let last = store.last_change();
     let model = model.lock();
     assert!(last >= model.acknowledged, "change {} was acknowledged, {last} is the last", model.acknowledged);
@@ -152,6 +156,7 @@ fn check(store: &Store, model: &Mutex<Model>) {
 }
 
 fn run(seed: u64) {
+    let key = (seed % 2 == 1).then_some(1);
     let folder = Path::new("/sim");
     let mut dice = Dice::new(seed);
     let mut disk = SimDisk::new(seed);
@@ -168,7 +173,7 @@ fn run(seed: u64) {
             _ => faults.cut_at = at,
         }
         disk.fail(faults);
-        if let Ok(store) = Store::open(folder, options(&disk, &mut dice, version)) {
+        if let Ok(store) = Store::open(folder, options(&disk, &mut dice, version, key)) {
             work(&store, &model, &mut dice);
             if disk.is_dead() || disk.sync_failed() && store.stats().last_error.is_some() {
                 assert!(put(&store, 1, "after").is_err(), "a write after the disk had failed");
@@ -183,12 +188,12 @@ fn run(seed: u64) {
         if dice.chance(50) {
             let other = disk.after_cut(dice.roll());
             let kept = model.lock().after.clone();
-            check(&Store::open(folder, options(&other, &mut dice, version)).unwrap(), &model);
+            check(&Store::open(folder, options(&other, &mut dice, version, key)).unwrap(), &model);
             model.lock().after = kept;
         }
         disk = next;
     }
-    let store = Store::open(folder, options(&disk, &mut dice, rounds)).unwrap();
+    let store = Store::open(folder, options(&disk, &mut dice, rounds, key)).unwrap();
     check(&store, &model);
     let ops = [(1, Some(vec![9]))];
     let number = store.write(origin(), |tx| step(tx, &model, &ops)).unwrap();
@@ -198,5 +203,73 @@ fn run(seed: u64) {
 
 #[test]
 fn nothing_acknowledged_is_lost_whenever_the_power_goes() {
-    each_seed(2_000, run);
+    each_seed(1_000, run);
+}
+
+fn sealed(disk: &SimDisk, key: Option<u8>) -> Options {
+    options(disk, &mut Dice::new(3), 0, key)
+}
+
+fn filled(key: Option<u8>) -> SimDisk {
+    let disk = SimDisk::new(1);
+    let store = Store::open(Path::new("/sim"), sealed(&disk, key)).unwrap();
+    for number in 0..200 {
+        put(&store, number, &format!("very private {number}")).unwrap();
+    }
+    disk
+}
+
+#[test]
+fn a_failed_sync_is_told_to_who_watches() {
+    let disk = SimDisk::new(1);
+    let store = Store::open(Path::new("/sim"), sealed(&disk, None)).unwrap();
+    let watch = store.watch_failure();
+    put(&store, 1, "one").unwrap();
+    assert!(watch.borrow().is_none());
+    store.break_disk();
+    assert!(put(&store, 2, "two").is_err());
+    assert!(watch.borrow().as_deref().unwrap().contains("broken"));
+    assert_eq!(all(&store).len(), 1);
+}
+
+#[test]
+fn a_sealed_store_tells_nothing_and_says_what_it_is() {
+    let (plain, disk) = (filled(None), filled(Some(1)));
+    for (path, bytes) in disk.contents() {
+        let told = |word: &[u8]| bytes.windows(word.len()).any(|part| part == word);
+        assert!(!told(b"very private") && !told(b"plain.change"), "{}", path.display());
+    }
+    assert!(plain.contents().iter().any(|(_, bytes)| bytes.windows(12).any(|part| part == b"very private")));
+    let store = Store::open(Path::new("/sim"), sealed(&disk, Some(1))).unwrap();
+    assert_eq!((all(&store).len(), store.last_change()), (200, 200));
+    store.verify().unwrap();
+    drop(store);
+    let error =
+        |disk, key| Store::open(Path::new("/sim"), sealed(disk, key)).err().unwrap().message().to_owned();
+    assert!(error(&disk, None).contains("is sealed, and sealing is switched off"));
+    assert!(error(&plain, Some(1)).contains("is not sealed, and sealing is switched on"));
+    assert!(error(&disk, Some(2)).contains("sealed with another key"));
+}
+
+#[test]
+fn a_flipped_bit_of_a_sealed_store_is_refused_or_harmless() {
+    let disk = filled(Some(1));
+    let rows = all(&Store::open(Path::new("/sim"), sealed(&disk, Some(1))).unwrap());
+    let (path, bytes) = disk.contents().into_iter().find(|(path, _)| path.ends_with("state.redb")).unwrap();
+    let mut dice = Dice::new(5);
+    let mut refused = 0;
+    for _ in 0..150 {
+        let other = disk.restarted(2);
+        other.flip(&path, dice.below(bytes.len() as u64) as usize, dice.below(8) as u8);
+        let Ok(store) = Store::open(Path::new("/sim"), sealed(&other, Some(1))) else {
+            refused += 1;
+            continue;
+        };
+        let read = store.read().and_then(|read| read.range(&PLAIN, .., usize::MAX));
+        match read {
+            Ok(read) => assert_eq!(read, rows),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 0, "no bit hit a page in use");
 }

@@ -80,7 +80,8 @@ fn a_state_that_the_changes_did_not_make_is_found() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), 20);
     {
-        let mut state = state::State::open(&HostDisk, &folder.path().join("state.redb"), 1 << 20).unwrap();
+        let mut state =
+            state::State::open(&HostDisk, None, &folder.path().join("state.redb"), 1 << 20).unwrap();
         state.check().unwrap();
         let (last, chain) = {
             let view = state.view().unwrap();
@@ -102,7 +103,7 @@ fn a_state_that_the_changes_did_not_make_is_found() {
     store.write(origin(), |tx| tx.delete(&DEEP, &(1, "a".into(), 1))).unwrap();
     drop(store);
     {
-        let state = state::State::open(&HostDisk, &folder.path().join("state.redb"), 1 << 20).unwrap();
+        let state = state::State::open(&HostDisk, None, &folder.path().join("state.redb"), 1 << 20).unwrap();
         let (last, chain) = {
             let view = state.view().unwrap();
             (view.last().unwrap(), view.chain().unwrap())
