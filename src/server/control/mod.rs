@@ -46,6 +46,8 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(5);
 const UNREAD_WITHIN: Duration = Duration::from_secs(30);
 /// Connections at once; further ones are told so.
 pub(super) const CONNECTIONS_MAX: usize = 8;
+/// After a connection could not be taken, so long until the next try.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of one block of a stream.
 const BLOCK_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of an answer's line that a client reads.
@@ -74,6 +76,7 @@ pub(super) struct Answers {
 pub(super) struct Control {
     shared: Arc<Shared>,
     path: PathBuf,
+    listener: UnixListener,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -99,23 +102,23 @@ impl Control {
             open: Mutex::default(),
             closed: Condvar::new(),
         });
-        let accepting = Arc::clone(&shared);
+        let (accepting, accepted) = (Arc::clone(&shared), listener.try_clone()?);
         let thread = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept(&accepting, &listener))
+            .spawn(move || accept(&accepting, &accepted))
             .map_err(|e| Error::unavailable("no thread for the control socket").because(e))?;
-        Ok(Control { shared, path, thread: Some(thread) })
+        Ok(Control { shared, path, listener, thread: Some(thread) })
     }
 
     /// Accepts nothing more, ends the streams, and waits a little for operations that run.
     pub(super) fn stop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         self.shared.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts; when nothing listens it has ended already.
-        if let Ok(place) = Place::of(&self.path) {
-            drop(UnixStream::connect(place.path()));
+        // Wakes the thread that accepts, also when the socket's name is gone.
+        match rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both) {
+            Ok(()) => drop(thread.join()),
+            Err(e) => tracing::warn!("the control socket does not stop: {e}"),
         }
-        let _ = thread.join();
         let _ = std::fs::remove_file(&self.path);
         let mut open = self.shared.open.lock();
         for stream in open.values() {
@@ -162,8 +165,11 @@ fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
         if shared.stopping.load(Ordering::SeqCst) {
             return;
         }
-        // Out of handles, most likely: the connection is gone, the next may do better.
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Out of handles, most likely: another try at once would only burn a core.
+            std::thread::park_timeout(ACCEPT_AGAIN);
+            continue;
+        };
         let Ok(kept) = stream.try_clone() else { continue };
         let _ = stream.set_write_timeout(Some(UNREAD_WITHIN));
         let mut open = shared.open.lock();

@@ -158,6 +158,19 @@ fn a_left_over_socket_is_replaced_and_nothing_else_is() {
 }
 
 #[test]
+fn a_stop_needs_no_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut control = start(folder.path());
+    std::fs::remove_file(folder.path().join(SOCKET)).unwrap();
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        control.stop();
+        let _ = send.send(());
+    });
+    receive.recv_timeout(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
 fn a_long_path_is_no_hindrance() {
     let folder = tempfile::tempdir().unwrap();
     let long = folder.path().join("a".repeat(place::PATH_BYTES_MAX)).join("b".repeat(100));
