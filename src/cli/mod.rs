@@ -62,6 +62,8 @@ enum Role {
     /// Makes anew what follows from something else, while the server is stopped.
     #[command(subcommand)]
     Rebuild(rebuild::Rebuild),
+    /// Gives room of the state's file back to the disk, while the server is stopped.
+    Compact(Folder),
     /// Changes what seals the keys at rest.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -181,6 +183,7 @@ pub fn run() -> ExitCode {
         Role::Restore(arguments) => restore::restore(&arguments),
         Role::Verify(arguments) => verify::verify(&arguments),
         Role::Rebuild(role) => rebuild::rebuild(&role),
+        Role::Compact(folder) => rebuild::compact(&folder),
         Role::Keys(role) => keys::keys(&role),
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
@@ -254,6 +257,7 @@ mod tests {
             "muster verify --data x --config y",
             "muster verify a.muster --key -",
             "muster rebuild index --data x",
+            "muster compact --data x",
             "muster rebuild state",
             "muster keys rotate --to passphrase --new-passphrase - --data x",
             "muster recovery-key show --shares --number 2",

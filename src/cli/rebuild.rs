@@ -1,9 +1,9 @@
-//! `muster rebuild`: what follows from something else, made anew.
+//! `muster rebuild` and `muster compact`: what follows from something else, made anew or smaller.
 
 use clap::Subcommand;
 
 use super::folder::Folder;
-use super::progress::Progress;
+use super::progress::{Progress, size};
 use super::{Failure, say};
 use crate::engine::clock::Clock;
 use crate::server::rebuild;
@@ -40,5 +40,12 @@ pub(super) fn rebuild(role: &Rebuild) -> Result<(), Failure> {
             }
         }
     }
+    Ok(())
+}
+
+/// Makes the state's file as small as its contents allow.
+pub(super) fn compact(folder: &Folder) -> Result<(), Failure> {
+    let (before, after) = rebuild::compact(&folder.configuration()?, &folder.data, &Clock::system())?;
+    say(&format!("The state's file is {}; it was {}.", size(after), size(before)));
     Ok(())
 }

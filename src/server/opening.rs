@@ -65,10 +65,7 @@ pub(super) fn site(
     let vault = Vault::open(&folder.join("keys"), &kek(config, folder)?, clock)?;
     let authority = Authority::open(&vault, &config.site.name, clock)?;
     let seal = seal(config, folder, &vault, clock, purpose)?;
-    let mut store_options = store::Options::new(clock.clone());
-    store_options.seal = seal.clone();
-    store_options.tables = tables();
-    store_options.migrations = MIGRATIONS.to_vec();
+    let mut store_options = store_options(clock, seal.clone());
     let mut series_options = series::Options::new(clock.clone());
     series_options.retention = config.storage.metrics;
     series_options.seal = seal.clone();
@@ -105,6 +102,24 @@ pub(super) fn site(
     site.made_of(ALL);
     settings::load(&site)?;
     Ok(site)
+}
+
+fn store_options(clock: &Clock, seal: Option<Arc<dyn Seal>>) -> store::Options {
+    let mut options = store::Options::new(clock.clone());
+    options.seal = seal;
+    options.tables = tables();
+    options.migrations = MIGRATIONS.to_vec();
+    options
+}
+
+/// How a command reads the store of a stopped folder file by file, without opening the site. The folder must be a
+/// server's, and nobody may work with it; an error says what to do.
+pub(super) fn offline(config: &Config, folder: &Path, clock: &Clock) -> Result<store::Options> {
+    known(folder)?;
+    drop(stopped(folder)?);
+    let vault = Vault::open(&folder.join("keys"), &kek(config, folder)?, clock)?;
+    let seal = seal(config, folder, &vault, clock, Purpose::Command)?;
+    Ok(store::Options { cache_bytes_max: SMALL_CACHE_BYTES, ..store_options(clock, seal) })
 }
 
 /// What seals the data files, when they are sealed. A server's are as its configuration says, or it does not start; a

@@ -15,7 +15,7 @@ use crate::capabilities::backups::{self, Meter, Progress, Restoring};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Kek, private_folder};
 use crate::engine::journal::sync_folder;
-use crate::engine::store::Until;
+use crate::engine::store::{self, Until};
 
 /// The store's file with the state.
 const STATE: &str = "state.redb";
@@ -42,6 +42,11 @@ pub fn index(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Gives room of the state's file back to the disk: its bytes before and after. It may be stopped at any moment.
+pub fn compact(config: &Config, folder: &Path, clock: &Clock) -> Result<(u64, u64)> {
+    store::compact(&folder.join("store"), &opening::offline(config, folder, clock)?)
 }
 
 /// Makes the state anew. The old one is moved aside, never deleted; when the new one does not come about it is put back.
@@ -132,6 +137,21 @@ mod tests {
 
     fn name(data: &Path, clock: &Clock) -> String {
         Stopped::open(&Config::default(), data, clock).unwrap().ctx().site.settings.name()
+    }
+
+    #[test]
+    fn compacting_keeps_everything_and_needs_a_stopped_folder() {
+        let (folder, clock, config) = (tempfile::tempdir().unwrap(), Clock::system(), Config::default());
+        let data = folder.path();
+        opening::prepare(data, &clock).unwrap();
+        drop(opening::site(&config, data, &clock, Vec::new(), Purpose::Serve).unwrap());
+        rename(data, "Kept", &clock);
+        let (before, after) = compact(&config, data, &clock).unwrap();
+        assert!(after > 0 && after <= before, "{before} {after}");
+        assert_eq!(name(data, &clock), "Kept");
+        let open = Stopped::open(&config, data, &clock).unwrap();
+        assert_eq!(compact(&config, data, &clock).unwrap_err().kind(), crate::base::Kind::Conflict);
+        drop(open);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::opening;
 use crate::base::Result;
 use crate::engine::clock::Clock;
 use crate::engine::days::Verified;
+use crate::engine::store;
 use crate::kit::{Ctx, Finding, Findings};
 
 /// The name under which a running server is asked.
@@ -46,13 +47,31 @@ pub fn verify(config: &Config, folder: &Path, clock: &Clock) -> Result<Looked> {
     if let Some(client) = super::control::Client::connect(folder)? {
         return Looked::heard(&client.call(ASKED, Value::Null)?);
     }
-    opening::known(folder)?;
-    let lock = opening::stopped(folder)?;
-    drop(lock);
+    let looked =
+        store(&store::verify_folder(&folder.join("store"), &opening::offline(config, folder, clock)?, true)?);
+    // A store that is damaged is not opened: what is wrong with it has to be mended first.
+    if looked.findings.count > 0 {
+        return Ok(looked);
+    }
     match Access::find(config, folder, clock)? {
         Access::Running(client) => Looked::heard(&client.call(ASKED, Value::Null)?),
         Access::Stopped(stopped) => site(&stopped.ctx(), &mut |_| Ok(())),
     }
+}
+
+/// What is wrong with the store's own files, each with its place and remedy.
+fn store(found: &store::Looked) -> Looked {
+    let mut looked = Looked::default();
+    looked.checked.push(format!("changes {} to {} of the journal", found.first, found.last));
+    for flaw in &found.flaws {
+        let place = match flaw.place.as_str() {
+            "" => format!("store/{}", flaw.file),
+            place => format!("store/{}, {place}", flaw.file),
+        };
+        looked.findings.add(place, flaw.what.clone(), flaw.mend.words());
+    }
+    looked.findings.count += found.flaws_count.saturating_sub(found.flaws.len() as u64);
+    looked
 }
 
 /// Looks at everything. `step` is told the bytes of telemetry that are read next, and can pause or stop the look.

@@ -39,7 +39,7 @@ impl Mend {
     pub fn words(self) -> &'static str {
         match self {
             Mend::Start => "the next start of the server mends it",
-            Mend::Rebuild => "`muster rebuild` mends it from the journal, and nothing is lost",
+            Mend::Rebuild => "`muster rebuild state` mends it from the journal, and nothing is lost",
             Mend::Restore => "it cannot be mended here; bring a backup back with `muster restore`",
         }
     }
