@@ -134,3 +134,30 @@ fn telemetry(findings: &mut Findings, verified: &Verified) {
 fn keys(ctx: &Ctx<'_>) -> Result<usize> {
     Ok(ctx.site.vault.export()?.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::opening::Purpose;
+    use super::*;
+
+    #[test]
+    fn a_whole_folder_is_whole_and_a_damaged_one_is_named() {
+        let (folder, clock, config) = (tempfile::tempdir().unwrap(), Clock::system(), Config::default());
+        let data = folder.path();
+        opening::prepare(data, &clock).unwrap();
+        drop(opening::site(&config, data, &clock, Vec::new(), Purpose::Serve).unwrap());
+        let looked = verify(&config, data, &clock).unwrap();
+        assert_eq!(looked.findings.count, 0, "{:?}", looked.findings.kept);
+        assert!(looked.checked.iter().any(|what| what.contains("keys of the vault")), "{:?}", looked.checked);
+        let heard = Looked::heard(&looked.told()).unwrap();
+        assert_eq!((heard.checked, heard.findings), (looked.checked, looked.findings));
+        let state = data.join("store/state.redb");
+        let mut bytes = std::fs::read(&state).unwrap();
+        bytes[..4096].fill(0xFF);
+        std::fs::write(&state, bytes).unwrap();
+        let looked = verify(&config, data, &clock).unwrap();
+        assert!(looked.findings.count > 0);
+        let first = &looked.findings.kept[0];
+        assert!(first.place.contains("state.redb") && first.remedy.contains("muster"), "{first:?}");
+    }
+}
