@@ -7,7 +7,7 @@
 //! Invariant: while an export runs, the journal keeps the changes that it still has to give.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ use super::chunk::{ChangesChunk, RowsChunk};
 use super::writer::Shared;
 use crate::base::{Error, Kind, Result, Timestamp};
 use crate::engine::journal::Hash;
+
+/// Pages that are read before the one under way is taken.
+const PAGES_AHEAD_MAX: usize = 1;
 
 /// Which kind of chunk is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,22 +116,20 @@ pub(super) fn export(
     };
     let begin = RowsChunk::begin(Vec::new(), from, "")?.into_bytes();
     give(&mut exported, Part::Rows, &begin)?;
-    for table in tables {
-        let mut rows = 0;
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = page(shared, &table, after.take())?;
-            if page.rows > 0 {
-                give(&mut exported, Part::Rows, &page.bytes)?;
-            }
-            rows += page.rows;
-            match page.next {
-                Some(key) => after = Some(key),
-                None => break,
-            }
+    // The next page is read while this one is taken, so that whoever squeezes and writes it need not wait.
+    std::thread::scope(|scope| {
+        let (send, pages) = mpsc::sync_channel(PAGES_AHEAD_MAX);
+        let names = &tables;
+        let scan = move || scan(shared, names, &send);
+        std::thread::Builder::new().name("export".into()).spawn_scoped(scope, scan)?;
+        exported.tables = tables.iter().map(|table| (table.clone(), 0)).collect();
+        for page in pages {
+            let Page { table, rows, bytes } = page?;
+            exported.tables[table].1 += rows;
+            give(&mut exported, Part::Rows, &bytes)?;
         }
-        exported.tables.push((table, rows));
-    }
+        Ok::<_, Error>(())
+    })?;
     // Every page showed this change or an earlier one, and all of them are on the disk.
     let last = shared.state.view()?.last()?;
     let end = RowsChunk::begin(begin, last, "")?.into_bytes();
@@ -163,15 +164,39 @@ pub(super) fn export_changes(
     Ok(exported)
 }
 
-/// Rows of one chunk, read from a view that is gone when they are handed out.
+/// Rows of one chunk, read from a view that is gone when they are handed on.
 struct Page {
-    bytes: Vec<u8>,
+    /// The table's place among all.
+    table: usize,
     rows: u64,
-    /// The last key, when there may be more.
-    next: Option<Vec<u8>>,
+    bytes: Vec<u8>,
 }
 
-fn page(shared: &Shared, table: &str, after: Option<Vec<u8>>) -> Result<Page> {
+/// Reads all tables page by page, until nobody takes the pages any more.
+fn scan(shared: &Shared, tables: &[String], pages: &mpsc::SyncSender<Result<Page>>) {
+    for (at, table) in tables.iter().enumerate() {
+        let mut after = None;
+        loop {
+            let (page, next) = match page(shared, at, table, after.take()) {
+                Ok(read) => read,
+                Err(e) => {
+                    let _ = pages.send(Err(e));
+                    return;
+                }
+            };
+            if page.rows > 0 && pages.send(Ok(page)).is_err() {
+                return;
+            }
+            match next {
+                Some(key) => after = Some(key),
+                None => break,
+            }
+        }
+    }
+}
+
+/// One page, and the last key in it when there may be more.
+fn page(shared: &Shared, at: usize, table: &str, after: Option<Vec<u8>>) -> Result<(Page, Option<Vec<u8>>)> {
     let view = shared.state.view()?;
     let mut chunk = RowsChunk::begin(Vec::new(), view.last()?, table)?;
     let (mut rows, mut last, mut full) = (0, Vec::new(), false);
@@ -187,7 +212,7 @@ fn page(shared: &Shared, table: &str, after: Option<Vec<u8>>) -> Result<Page> {
         last.extend_from_slice(key);
         Ok(!full)
     })?;
-    Ok(Page { bytes: chunk.into_bytes(), rows, next: full.then_some(last) })
+    Ok((Page { table: at, rows, bytes: chunk.into_bytes() }, full.then_some(last)))
 }
 
 /// Hands out the records `first..=last`, and says of the last what there is to say.
