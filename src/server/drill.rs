@@ -18,7 +18,7 @@ use super::rehearsal::Rehearsal;
 use super::{mend, verify};
 use crate::base::{Error, Result, Span, Timestamp};
 use crate::capabilities::backups::{Drill, Meter, Restoring};
-use crate::capabilities::{ALL, backups};
+use crate::capabilities::{ALL, audit, backups};
 use crate::engine::crypto::{Kek, private_folder};
 use crate::engine::jobs::Step;
 use crate::engine::store::Until;
@@ -180,6 +180,14 @@ fn try_it(ctx: &Ctx<'_>, meter: &Meter, folder: &Path, drill: &mut Drill) -> Res
         return Err(Error::unavailable(format!("verify: {}: {}{more}", first.place, first.what))
             .hint(first.remedy.clone()));
     }
+    let index = step("index", audit::rebuild(&site.store, &folder.join("index-anew"), clock))?;
+    if index.documents != index.rows {
+        return Err(Error::unavailable(format!(
+            "index: it has {} documents for {} entries of the audit trail",
+            index.documents, index.rows
+        )));
+    }
+    drill.checked.push(format!("an index of {} documents, made anew", index.documents));
     step("mending", mend::restored(&site, ALL))?;
     drill.checked.push("what the first start mends".into());
     let rehearsal = step("start", Rehearsal::start(&site))?;

@@ -374,7 +374,9 @@ fn a_drill_proves_the_newest_backup_and_names_the_damage() {
     let record = drill(1);
     assert_eq!(record["drill"]["failure"], "", "{record}");
     let checked = record["drill"]["checked"].to_string();
-    assert!(checked.contains("every sum") && checked.contains("over HTTPS"), "{checked}");
+    for part in ["every sum", "an index of", "over HTTPS"] {
+        assert!(checked.contains(part), "{part}: {checked}");
+    }
     assert!(
         record["drill"]["ready_ms"].as_u64().unwrap() >= record["drill"]["restored_ms"].as_u64().unwrap()
     );
