@@ -11,7 +11,7 @@ use crate::engine::archive::{Recipient, RecoveryKey, Writer};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Vault, private_folder};
 use crate::engine::journal::sync_folder;
-use crate::engine::store::{BeforeMigration, Part, Store};
+use crate::engine::store::{BeforeMigration, Part, Store, is_sealed};
 use crate::kit::{followed, generation};
 
 /// The tenant, until a second one exists.
@@ -76,9 +76,14 @@ impl Before {
             from,
             keep_from,
             telemetry: false,
+            sealed: is_sealed(&self.folder.join("store"))?,
         };
         drop(read);
         let mut writer = Writer::begin(file, &[self.recipient()?], &manifest)?;
+        // First, for sealed files are made with one of them.
+        for (name, secret) in self.vault.export()? {
+            writer.entry(&format!("keys/{name}"), secret.expose())?;
+        }
         let (mut rows, mut changes) = (0_u64, 0_u64);
         let exported = store.export(keep_from, &mut |part, chunk| {
             let (number, name) = match part {
@@ -88,9 +93,6 @@ impl Before {
             *number += 1;
             writer.entry(&format!("store/{name}/{number:06}"), chunk)
         })?;
-        for (name, secret) in self.vault.export()? {
-            writer.entry(&format!("keys/{name}"), secret.expose())?;
-        }
         if let Some(text) = &self.configuration {
             writer.entry("configuration.toml", text.as_bytes())?;
         }

@@ -209,6 +209,8 @@ fn empty_scratch(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capabilities::backups;
+    use crate::kit::Ctx;
 
     #[test]
     fn a_start_clears_scratch_and_refuses_a_newer_folder_first() {
@@ -235,6 +237,67 @@ mod tests {
         assert!(folder.path().join(SCRATCH).exists());
         let error = stopped(folder.path()).unwrap_err();
         assert!(error.hint_text().unwrap().contains("stop the server first"), "{error}");
+    }
+
+    /// Whether the word stands in any file of the folder.
+    fn readable(folder: &Path, word: &[u8]) -> bool {
+        std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path()).any(|path| {
+            match path.is_dir() {
+                true => readable(&path, word),
+                false => std::fs::read(&path).unwrap().windows(word.len()).any(|part| part == word),
+            }
+        })
+    }
+
+    #[test]
+    fn a_sealed_folder_comes_back_sealed_with_all_that_was_in_it() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+        let (data, back) = (folder.path().join("data"), folder.path().join("back"));
+        let mut config = Config::default();
+        config.storage.seal = true;
+        prepare(&data, &clock).unwrap();
+        let source = 7;
+        let (backup, last) = {
+            let site = site(&config, &data, &clock, Vec::new(), Purpose::Serve).unwrap();
+            let ctx = Ctx::system(&site, "test");
+            let ops = surface::ops(ALL);
+            let rename = |name: &str| {
+                surface::call(&ops, &ctx, "settings.change", serde_json::json!({ "name": name })).unwrap();
+            };
+            rename("Wintergarten");
+            let values = [("sonderwert", 4.5)];
+            let batch = series::Batch { source, at: clock.now(), values: &values };
+            site.series.append(&[batch]).unwrap().wait().unwrap();
+            let backup = backups::full(&ctx, Some(true)).unwrap();
+            rename("Orangerie");
+            let there = serde_json::json!({ "word": "settings", "change": backup.last });
+            let then = surface::call(&ops, &ctx, "backups.then", there).unwrap().to_string();
+            assert!(then.contains("Wintergarten"), "a look into the past: {then}");
+            assert!(!readable(&data, b"Wintergarten"), "also the past is sealed");
+            backups::changes(&ctx).unwrap();
+            backups::halt(&site);
+            (backup, site.store.last_change())
+        };
+        let keys = super::super::restore::of_folder(&data, &config, &clock).unwrap();
+        let source_of = backups::open_repository(&data.join("backups")).unwrap();
+        let restoring = backups::Restoring {
+            keys: &keys,
+            kek: &|folder| Kek::File(folder.join("kek")),
+            telemetry: true,
+            clock: &clock,
+            by: "test",
+            progress: &backups::Meter::new(&clock, 0),
+        };
+        backups::restore_into(&back, &source_of, &store::Until::End, &restoring).unwrap();
+        assert!(backup.last < last && store::is_sealed(&back.join("store")).unwrap());
+        assert!(!readable(&back, b"Orangerie") && !readable(&back, b"sonderwert"));
+        let plain = site(&Config::default(), &back, &clock, Vec::new(), Purpose::Serve);
+        assert!(plain.err().unwrap().message().contains("sealed"));
+        let site = site(&config, &back, &clock, Vec::new(), Purpose::Serve).unwrap();
+        assert_eq!(site.settings.name(), "Orangerie");
+        let (from, to) = (clock.now() - Span::from_hours(1), clock.now());
+        assert_eq!(site.series.query(source, "sonderwert", from, to, 10).unwrap().len(), 1);
+        site.store.verify().unwrap();
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::run::{changes, folder};
 use super::{keys, store};
 use crate::base::{Error, Kind, Result, Span, Timestamp};
 use crate::engine::crypto::Kek;
-use crate::engine::store::{Options, Store, Until};
+use crate::engine::store::{Store, Until};
 use crate::kit::{Ctx, Difference, Nothing, Returnable, Undone};
 
 /// How long a past is kept after its last use.
@@ -89,11 +89,9 @@ fn past(ctx: &Ctx<'_>, until: Until) -> Result<Arc<Past>> {
         progress: &Meter::new(&ctx.site.clock, 0),
     };
     let report = restore_store(&scratch.0, &repository, &until, &restoring)?;
-    let mut options = Options::new(ctx.site.clock.clone());
-    options.cache_bytes_max = CACHE_BYTES;
     let past = Arc::new(Past {
         until,
-        store: Store::open(&scratch.0.join("store"), options)?,
+        store: ctx.site.store.open_alike(&scratch.0.join("store"), CACHE_BYTES)?,
         change: report.restored.change,
         at: report.restored.at,
         undone_count: report.undone,

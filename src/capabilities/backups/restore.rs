@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::memory::Meter;
 use super::repository::{Chosen, Found, Repository, choose};
@@ -14,7 +15,8 @@ use super::write::{CONFIGURATION, CONFIGURATION_BYTES_MAX, End, FORMAT, Manifest
 use crate::base::{Error, Kind, Result, Secret, Timestamp};
 use crate::engine::archive::{Paced, Reader, RecoveryKey};
 use crate::engine::clock::Clock;
-use crate::engine::crypto::{Kek, Vault, private_folder, write_private};
+use crate::engine::crypto::{DataSeal, Kek, Vault, private_folder, write_private};
+use crate::engine::journal::{HostDisk, Seal};
 use crate::engine::store::{Change, Exported, LONE_CHUNK_BYTES_MAX, Restore, Until};
 use crate::kit::{Restored, Undone};
 
@@ -125,7 +127,9 @@ struct Filling<'a> {
     until: &'a Until,
     restoring: &'a Restoring<'a>,
     whole: bool,
-    store: Restore,
+    /// Begun with the first entry of the store: whether it is sealed, and by which key, stands before that.
+    store: Option<Restore>,
+    sealed: bool,
     keys: BTreeMap<String, Secret<Vec<u8>>>,
     telemetry: BTreeMap<String, File>,
     undone: Vec<Undone>,
@@ -147,7 +151,8 @@ fn fill(
         until,
         restoring,
         whole,
-        store: Restore::begin(&folder.join("store"), CACHE_BYTES)?,
+        store: None,
+        sealed: false,
         keys: BTreeMap::new(),
         telemetry: BTreeMap::new(),
         undone: Vec::new(),
@@ -172,7 +177,7 @@ fn fill(
         file.sync_all()?;
     }
     let (undone, undone_count, bytes) = (filling.undone, filling.undone_count, filling.bytes);
-    let store = filling.store.finish(&end.store)?;
+    let store = filling.store.take().ok_or_else(|| empty(&full.file))?.finish(&end.store)?;
     let restored = Restored {
         id: restoring.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect(),
         generation: manifest.generation + 1,
@@ -208,6 +213,11 @@ fn short(error: Error, found: &Found) -> Error {
         .hint("fetch the missing file, or restore to an instant before it with `--at`")
 }
 
+fn empty(file: &str) -> Error {
+    Error::invalid(format!("`{file}` holds nothing of the store"))
+        .hint("take another backup, or an older one")
+}
+
 impl Filling<'_> {
     /// Reads one file. A file of changes that is of another generation than the full backup is passed over.
     fn read(&mut self, found: &Found, after: Option<(&Manifest, &Exported)>) -> Result<(Manifest, End)> {
@@ -240,13 +250,31 @@ impl Filling<'_> {
             manifest.kind = "other".into();
             return Ok((manifest, End { store: exported.clone(), telemetry: BTreeMap::new() }));
         }
+        self.sealed = manifest.sealed;
         reader.each(&mut |name, bytes, content| self.entry(name, bytes, content))?;
         self.bytes += found.bytes;
         let end: End = reader.end()?;
         if after.is_some() {
-            self.store.check(&end.store)?;
+            self.store()?.check(&end.store)?;
         }
         Ok((manifest, end))
+    }
+
+    fn store(&mut self) -> Result<&mut Restore> {
+        if self.store.is_none() {
+            let seal: Option<Arc<dyn Seal>> = match self.sealed {
+                false => None,
+                true => Some(Arc::new(DataSeal::exported(&self.keys, self.restoring.clock)?.ok_or_else(
+                    || {
+                        Error::invalid("the key that seals the data files does not stand before the store")
+                            .hint("take another backup, or an older one")
+                    },
+                )?)),
+            };
+            let folder = self.folder.join("store");
+            self.store = Some(Restore::begin_on(Arc::new(HostDisk), seal, &folder, CACHE_BYTES)?);
+        }
+        self.store.as_mut().ok_or_else(|| Error::internal("a store that was begun is not there"))
     }
 
     fn entry(&mut self, name: &str, bytes: u64, content: &mut dyn Read) -> Result<()> {
@@ -262,11 +290,19 @@ impl Filling<'_> {
             Ok(all)
         };
         match name.split('/').collect::<Vec<_>>().as_slice() {
-            ["store", "rows", _] => self.store.rows(&whole(LONE_CHUNK_BYTES_MAX as u64, content)?),
+            ["store", "rows", _] => {
+                let chunk = whole(LONE_CHUNK_BYTES_MAX as u64, content)?;
+                self.store()?.rows(&chunk)
+            }
             ["store", "changes", _] => {
                 let chunk = whole(LONE_CHUNK_BYTES_MAX as u64, content)?;
-                let (undone, count) = (&mut self.undone, &mut self.undone_count);
-                self.store.changes(&chunk, self.until, &mut |change| give_up(undone, count, &change))
+                let (mut undone, mut count) = (std::mem::take(&mut self.undone), self.undone_count);
+                let until = self.until;
+                let done = self.store()?.changes(&chunk, until, &mut |change| {
+                    give_up(&mut undone, &mut count, &change);
+                });
+                (self.undone, self.undone_count) = (undone, count);
+                done
             }
             ["keys", key] => {
                 if self.keys.len() >= KEYS_MAX {

@@ -11,7 +11,7 @@ use super::memory::Meter;
 use super::store::plan;
 use crate::base::{Result, Timestamp};
 use crate::engine::archive::{Paced, Recipient, Summary, Writer};
-use crate::engine::store::{Exported, Part};
+use crate::engine::store::{Exported, Part, is_sealed};
 use crate::kit::{Ctx, followed, generation};
 
 /// The form of backup files that this program writes, and the newest that it reads.
@@ -43,6 +43,10 @@ pub struct Manifest {
     pub keep_from: u64,
     /// Whether metrics and logs are in it.
     pub telemetry: bool,
+    /// Whether the site's data files are sealed: the days of metrics and logs are as they lie there, and the store is
+    /// sealed again when it is restored, by the same key, which stands before it.
+    #[serde(default)]
+    pub sealed: bool,
 }
 
 /// What stands at the end of a backup.
@@ -99,6 +103,10 @@ pub fn write_full<W: Write>(
     drop(read);
     let pace = progress.phase("state", expected(ctx, options.telemetry)?);
     let mut writer = Writer::begin(Paced::new(out, &pace), &options.recipients, &manifest)?;
+    // First, for sealed files are made with one of them.
+    for (name, secret) in ctx.site.vault.export()? {
+        writer.entry(&format!("keys/{name}"), secret.expose())?;
+    }
     let (mut rows, mut changes) = (0_u64, 0_u64);
     let exported = store.export(keep_from, &mut |part, chunk| {
         progress.going()?;
@@ -109,9 +117,6 @@ pub fn write_full<W: Write>(
         *number += 1;
         writer.entry(&format!("store/{folder}/{number:06}"), chunk)
     })?;
-    for (name, secret) in ctx.site.vault.export()? {
-        writer.entry(&format!("keys/{name}"), secret.expose())?;
-    }
     if let Some(text) = &ctx.site.configuration
         && text.len() <= CONFIGURATION_BYTES_MAX
     {
@@ -162,6 +167,7 @@ fn manifest(ctx: &Ctx<'_>, kind: &str, generation: u64, options: &Options) -> Re
         from: ctx.site.store.last_change(),
         keep_from: 0,
         telemetry: options.telemetry,
+        sealed: is_sealed(&ctx.site.folder.join("store"))?,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a nonce is used once: six random bytes for every opening of a file, then a counter of six bytes.
 //! Invariant: the master lies in the vault and nowhere else; files hold only what keys are derived from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 use super::Vault;
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, Secret};
 use crate::engine::clock::Clock;
 use crate::engine::journal::{FileId, FileSeal, SEAL_BYTES, Seal};
 
@@ -40,6 +41,16 @@ impl DataSeal {
                 master
             }
         };
+        DataSeal::with(master, clock)
+    }
+
+    /// Takes the master from what a vault exported, before there is a vault to import it; nothing when it is not there.
+    pub fn exported(entries: &BTreeMap<String, Secret<Vec<u8>>>, clock: &Clock) -> Result<Option<DataSeal>> {
+        let master = entries.get(MASTER).map(|master| Zeroizing::new(master.expose().clone()));
+        master.map(|master| DataSeal::with(master, clock)).transpose()
+    }
+
+    fn with(master: Zeroizing<Vec<u8>>, clock: &Clock) -> Result<DataSeal> {
         if master.len() != MASTER_BYTES {
             return Err(Error::invalid(format!("`{MASTER}` in the vault is not {MASTER_BYTES} bytes long")));
         }

@@ -37,6 +37,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::{Error, Result};
@@ -158,6 +159,13 @@ impl Store {
     /// A snapshot is for one operation: while it lives, redb cannot reuse space. Long scans take a fresh one per page.
     pub fn read(&self) -> Result<Snapshot> {
         self.0.shared.state.view().map(Snapshot::new)
+    }
+
+    /// Opens another folder as this one was opened: with the same schema, the same tables and the same seal. It may use
+    /// `cache_bytes` of memory.
+    pub fn open_alike(&self, folder: &Path, cache_bytes: usize) -> Result<Store> {
+        let options = self.0.shared.options.clone();
+        Store::open(folder, Options { cache_bytes_max: cache_bytes, before_migration: None, ..options })
     }
 
     /// Runs `f`, makes its change durable and visible, and returns what `f` returned.
