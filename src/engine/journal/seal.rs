@@ -34,15 +34,14 @@ pub trait FileSeal: Debug + Send + Sync {
 
 /// A sealed file met by a program that has no key for it.
 pub fn is_sealed(path: &Path) -> Error {
-    Error::conflict(format!("`{}` is sealed, and sealing is switched off", path.display())).hint(
-        "switch sealing on; to have plain files, make a backup and restore it with sealing switched off",
-    )
+    Error::conflict(format!("`{}` is sealed, and sealing is switched off", path.display()))
+        .hint("switch sealing on; a sealed folder stays sealed, also when it is restored")
 }
 
 /// A plain file met by a program that seals.
 pub fn is_plain(path: &Path) -> Error {
     Error::conflict(format!("`{}` is not sealed, and sealing is switched on", path.display()))
-        .hint("make a backup and restore it with sealing switched on, or switch sealing off")
+        .hint("switch sealing off; a folder is sealed from its first start on, or not at all")
 }
 
 /// A sealed file that another key made.
