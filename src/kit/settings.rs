@@ -38,6 +38,8 @@ impl Theme {
 /// What capabilities need to know of the configuration.
 pub struct Settings {
     name: RwLock<String>,
+    /// The name that the configuration gives, which holds until the site is renamed.
+    pub configured: String,
     /// Host names and addresses by which agents and people reach the server, the best first.
     pub hosts: Vec<String>,
     https_port: AtomicU16,
@@ -48,6 +50,7 @@ impl Settings {
     /// Settings of a site; the ports are known once the listeners are bound.
     pub fn new(name: String, hosts: Vec<String>) -> Settings {
         Settings {
+            configured: name.clone(),
             name: RwLock::new(name),
             hosts,
             https_port: AtomicU16::new(0),

@@ -26,10 +26,15 @@ pub(super) const RETURNABLE: [Returnable; 1] = [Returnable {
     bring_back,
 }];
 
-fn difference(ctx: &Ctx<'_>, then: &Snapshot) -> Result<Option<(Stored, Difference)>> {
-    let Some(before) = then.get(&SETTINGS, &ctx.tenant)? else { return Ok(None) };
-    let name = [("name", ctx.site.settings.name(), before.name.to_string())];
+/// How the name differs, and what was stored then: nothing while the site had the name of its configuration.
+fn difference(ctx: &Ctx<'_>, then: &Snapshot) -> Result<Option<(Option<Stored>, Difference)>> {
+    let before = then.get(&SETTINGS, &ctx.tenant)?;
+    let name = [("name", ctx.site.settings.name(), called(ctx, before.as_ref()))];
     Ok(Difference::of(SUBJECT, ctx.site.settings.name(), name).map(|told| (before, told)))
+}
+
+fn called(ctx: &Ctx<'_>, stored: Option<&Stored>) -> String {
+    stored.map_or_else(|| ctx.site.settings.configured.clone(), |stored| stored.name.to_string())
 }
 
 fn differing(ctx: &Ctx<'_>, then: &Snapshot, filter: &str) -> Result<Vec<Difference>> {
@@ -47,10 +52,13 @@ fn bring_back(ctx: &Ctx<'_>, change: &mut Change<'_>, then: &Snapshot, subject: 
     }
     let (before, told) =
         difference(ctx, then)?.ok_or_else(|| Error::conflict("the site is called as it was then"))?;
-    change.tx.put(&SETTINGS, &ctx.tenant, &before)?;
+    match &before {
+        Some(before) => change.tx.put(&SETTINGS, &ctx.tenant, before)?,
+        None => change.tx.delete(&SETTINGS, &ctx.tenant)?,
+    }
     change.tell("settings.changed", SUBJECT, told.detail());
     // A change that gets so far fails only with the disk, and then nothing is written any more anyway.
-    ctx.site.settings.rename(before.name.to_string());
+    ctx.site.settings.rename(called(ctx, before.as_ref()));
     Ok(told)
 }
 
@@ -66,6 +74,14 @@ mod tests {
         let ctx = Ctx::system(&site, "test");
         let rename =
             |name: &str| ops::change(&ctx, ops::SettingsChanged { name: name.parse().unwrap() }).unwrap();
+        let never = ctx.read().unwrap();
+        assert!(differing(&ctx, &never, "").unwrap().is_empty());
+        rename("Plant 03");
+        ctx.require("settings.change")
+            .unwrap()
+            .write(|change| bring_back(&ctx, change, &never, "site"))
+            .unwrap();
+        assert_eq!(site.settings.name(), "Test", "as the configuration says");
         rename("Plant 03");
         let then = ctx.read().unwrap();
         rename("Plnt 30");
