@@ -68,6 +68,11 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// The permit together with what its holder has to keep to: for what is done with many things at once.
+    pub fn require_within(&self, permission: &'static str) -> Result<(Permit<'_>, Sight)> {
+        Ok((Permit { ctx: self, permission }, self.sight(permission)?))
+    }
+
     fn refused(&self, permission: &str, elsewhere: bool) -> Error {
         let label = self.actor.label();
         match self.actor {

@@ -228,7 +228,14 @@ impl Api {
     }
 
     pub(crate) fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let mut call = self.agent.post(format!("{}{path}", self.base));
+        self.send(self.agent.post(format!("{}{path}", self.base)), body)
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(self.agent.patch(format!("{}{path}", self.base)), body)
+    }
+
+    fn send(&self, mut call: ureq::RequestBuilder<ureq::typestate::WithBody>, body: Value) -> (u16, Value) {
         if self.bearer.is_some() {
             call = call.header("authorization", self.bearer());
         }

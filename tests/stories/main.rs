@@ -17,5 +17,6 @@ mod pages;
 mod program;
 mod recovery;
 mod restored;
+mod scopes;
 mod storage;
 mod trust;

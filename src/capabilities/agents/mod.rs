@@ -14,6 +14,7 @@ pub mod ops;
 mod pages;
 mod recovery;
 mod roster;
+mod sight;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use follow::inventory;
 pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
 pub use ops::{Counts, ListAgents};
+pub use sight::{Eyes, permit, seen};
 pub use store::{exists, is_known, named};
 pub use watch::{configuration, watch};
 
