@@ -183,6 +183,8 @@ pub struct Shell {
     pub person: String,
     /// The roles.
     pub role: String,
+    /// As whom they look at the console; empty for themselves.
+    pub looks_as: String,
     /// Token that every form carries.
     pub csrf: String,
     /// `light`, `dark` or empty for the system's.
@@ -224,6 +226,7 @@ impl Shell {
             site: ctx.site.settings.name(),
             person: ctx.actor.label(),
             role: ctx.actor.rights().map(|rights| rights.roles()).unwrap_or_default(),
+            looks_as: ctx.actor.rights().and_then(|rights| rights.looks_as.clone()).unwrap_or_default(),
             csrf: ctx.csrf(),
             theme: ctx.theme.word(),
             navigation,

@@ -63,7 +63,7 @@ fn asks(muster: &Muster, op: &Op, rights: Arc<Rights>) -> Result<Value, muster::
 fn only(permissions: &str, scope: &str) -> Arc<Rights> {
     let (role, until) = (Role::Viewer.into(), None);
     let (permissions, scope): (_, Scope) = (Arc::new(permissions.parse().unwrap()), scope.parse().unwrap());
-    Arc::new(Rights { grants: vec![Grant { role, permissions, scope, until }], only_reads: false })
+    Arc::new(Rights { grants: vec![Grant { role, permissions, scope, until }], looks_as: None })
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn every_operation_asks_for_what_it_declares() {
             only(&op.permission, "site:nowhere"),
         ];
         if !op.permission.ends_with(".read") {
-            refused.push(Arc::new(Rights { only_reads: true, ..(*only("*", "")).clone() }));
+            refused.push(Arc::new(Rights { looks_as: Some("x".into()), ..(*only("*", "")).clone() }));
         }
         for rights in refused {
             let narrow = rights.grants.first().is_some_and(|one| !one.scope.is_everything());

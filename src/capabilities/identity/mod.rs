@@ -6,6 +6,7 @@
 
 mod door;
 mod keys;
+mod look;
 mod memory;
 mod model;
 mod ops;
@@ -56,6 +57,14 @@ impl Capability for Identity {
             ops::reset,
         );
         roles::ops::routes(ops);
+        ops.post(
+            "identity.look_as",
+            "/identity/users/{id}/look",
+            "Looks at the console as another person; nothing can be changed meanwhile.",
+            look::look_as,
+        );
+        ops.post("identity.look_back", "/identity/look-back", "Ends that.", look::look_back);
+        ops.own();
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -85,6 +94,7 @@ impl Capability for Identity {
     fn pages(&self, pages: &mut Pages) {
         door::pages::routes(pages);
         pages::routes(pages);
+        roles::pages::routes(pages);
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
@@ -134,6 +144,10 @@ pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<S
 /// no role. The raised context stays in this capability.
 fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
     match &ctx.actor {
+        Actor::Person { rights, .. } if rights.looks_as.is_some() => {
+            Err(Error::forbidden("you look at the console as somebody else, so nothing can be changed")
+                .hint("go back to yourself first"))
+        }
         Actor::Person { user, session, name, proved, .. } => {
             let actor = Actor::Person {
                 user: *user,

@@ -185,6 +185,9 @@ pub(super) struct Session {
     pub used: Timestamp,
     /// Where it began.
     pub from: String,
+    /// As whom its person looks at the console.
+    #[serde(default)]
+    pub looks_as: Option<UserId>,
 }
 
 impl Session {
@@ -390,6 +393,7 @@ mod tests {
             created: at(0),
             used: at(0),
             from: String::new(),
+            looks_as: None,
         };
         for (used, now, over) in
             [(0, 7, false), (0, 8, true), (7, 14, false), (20, 23, false), (23, 24, true)]

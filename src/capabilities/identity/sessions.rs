@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
-use super::{memory, own, roles};
+use super::{look, memory, own};
 use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
@@ -59,7 +59,7 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         let read = site.store.read()?;
         let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
-        let rights = roles::rights(&read, tenant, &user.grants, now)?;
+        let rights = look::rights(&read, tenant, &session, &user, now)?;
         (session, user, rights)
     };
     let used = memory::of(site).uses.last(&digest, session.used);
@@ -84,8 +84,14 @@ pub(super) fn begin(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User, id: Ses
     for (old, session) in there.iter().take(over) {
         store::remove_session(change.tx, ctx.tenant, old, session)?;
     }
-    let session =
-        Session { id, user: user.id, created: ctx.now, used: ctx.now, from: ctx.request.from.clone() };
+    let session = Session {
+        id,
+        user: user.id,
+        created: ctx.now,
+        used: ctx.now,
+        from: ctx.request.from.clone(),
+        looks_as: None,
+    };
     change.tx.put(&SESSIONS, &(ctx.tenant, digest), &session)?;
     change.tx.put(&SESSIONS_BY_USER, &(ctx.tenant, user.id, id), &digest)?;
     Ok(text)
