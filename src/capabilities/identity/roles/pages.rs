@@ -74,7 +74,7 @@ struct RolesPage {
     shell: Shell,
     roles: Vec<RoleView>,
     heads: Vec<String>,
-    matrix: Vec<(&'static str, &'static str, Vec<bool>)>,
+    matrix: Vec<(&'static str, &'static str, Vec<(String, bool)>)>,
     name: String,
     about: String,
     permissions: String,
@@ -197,7 +197,9 @@ fn roles_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Re
     let roles = roles::list(ctx, Nothing {})?.items;
     let mut ops = Ops::default();
     ctx.site.capabilities().iter().for_each(|capability| capability.ops(&mut ops));
-    let may = |op: &crate::kit::Op| roles.iter().map(|role| role.permissions.allow(&op.permission)).collect();
+    let may = |op: &crate::kit::Op| {
+        roles.iter().map(|role| (role.name.to_string(), role.permissions.allow(&op.permission))).collect()
+    };
     let matrix =
         ops.0.iter().filter(|op| op.permission != OWN).map(|op| (op.name, op.doc, may(op))).collect();
     let name = match request.params.get("name") {
