@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{AgentId, KeyId, SessionId, UserId};
+use crate::base::{AgentId, KeyId, SessionId, Timestamp, UserId};
 
 /// What a person or key may do, until roles become data.
 #[derive(
@@ -53,7 +53,7 @@ impl Role {
 #[derive(Clone, Debug)]
 pub enum Actor {
     /// A person, signed in.
-    Person { user: UserId, session: SessionId, name: String, role: Role },
+    Person { user: UserId, session: SessionId, name: String, role: Role, proved: Timestamp },
     /// A program with an API key.
     Key { key: KeyId, name: String, role: Role },
     /// An agent, for what it says about itself.

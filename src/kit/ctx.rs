@@ -12,6 +12,10 @@ pub struct Request {
     pub id: String,
     /// Address of the caller, or the name of the job.
     pub from: String,
+    /// Host and port by which the caller reaches the console, as a browser says them; empty otherwise.
+    pub host: String,
+    /// What the caller calls itself; empty where nobody does.
+    pub browser: String,
 }
 
 /// Who acts, when, and on what.
@@ -34,7 +38,7 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     /// The appliance acting by itself; `name` is the job or follower.
     pub fn system(site: &'a Site, name: &str) -> Ctx<'a> {
-        Ctx::new(site, Actor::System, Request { id: String::new(), from: name.to_owned() })
+        Ctx::new(site, Actor::System, Request { from: name.to_owned(), ..Request::default() })
     }
 
     /// A context of this moment.
@@ -45,6 +49,7 @@ impl<'a> Ctx<'a> {
     /// The permit to act under `permission`, or why not.
     pub fn require(&self, permission: &'static str) -> Result<Permit<'_>> {
         if self.actor.may(permission) {
+            super::step_up::check(self, permission)?;
             return Ok(Permit { ctx: self, permission });
         }
         Err(match self.actor {

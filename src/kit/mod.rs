@@ -20,6 +20,7 @@ mod qr;
 mod recovery;
 mod settings;
 mod site;
+mod step_up;
 mod view;
 
 pub use actor::{Actor, Role};
@@ -39,6 +40,7 @@ pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};
+pub use step_up::{DANGEROUS, PROOF_LASTS};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

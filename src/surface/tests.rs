@@ -107,6 +107,7 @@ fn person(role: Role) -> Actor {
         session: SessionId::from_bits(bits),
         name: role.word().into(),
         role,
+        proved: Timestamp::default(),
     }
 }
 

@@ -66,8 +66,9 @@ impl Muster {
             session: muster::base::SessionId::from_bits(1),
             name: "Test".into(),
             role: Role::Owner,
+            proved: site.clock.now(),
         };
-        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into() })
+        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into(), ..Request::default() })
     }
 
     pub(crate) fn join_code(&self, labels: &str) -> String {

@@ -102,7 +102,7 @@ fn owner(site: &Site) -> Ctx<'_> {
     let (user, session) = (crate::base::UserId::from_bits(1), crate::base::SessionId::from_bits(1));
     Ctx::new(
         site,
-        Actor::Person { user, session, name: "Inès".into(), role: Role::Owner },
+        Actor::Person { user, session, name: "Inès".into(), role: Role::Owner, proved: site.clock.now() },
         Request::default(),
     )
 }

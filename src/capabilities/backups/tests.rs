@@ -23,6 +23,7 @@ fn owner(site: &Site) -> Ctx<'_> {
         session: crate::base::SessionId::from_bits(1),
         name: "Inès".into(),
         role: Role::Owner,
+        proved: site.clock.now(),
     };
     Ctx::new(site, actor, Request::default())
 }
@@ -253,6 +254,7 @@ fn the_recovery_key_is_shown_checked_and_rotated() {
         session: crate::base::SessionId::from_bits(2),
         name: "Omar".into(),
         role: Role::Operator,
+        proved: site.clock.now(),
     };
     let ctx = Ctx::new(&site, viewer, Request::default());
     assert_eq!(ops::kit(&ctx, ops::AskKit::default()).err().unwrap().kind(), Kind::Forbidden);

@@ -5,12 +5,15 @@
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
 //! Invariant: nobody gives a role above their own.
 
+mod browser;
 mod door;
+mod factors;
 mod keys;
 mod memory;
 mod model;
 mod ops;
 mod pages;
+mod passwords;
 mod recovery;
 mod sessions;
 mod store;
@@ -18,10 +21,11 @@ mod store;
 pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
+pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Recovered, TotpView};
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
-pub use sessions::{COOKIE, session_actor, session_watcher};
+pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
@@ -65,6 +69,19 @@ impl Capability for Identity {
             sessions::revoke,
         );
         ops.own();
+        ops.get(
+            "identity.user_sessions",
+            "/identity/users/{id}/sessions",
+            "Lists the sessions of a person.",
+            sessions::of_user,
+        );
+        ops.post(
+            "identity.user_sessions_revoke",
+            "/identity/users/{id}/sessions/revoke",
+            "Ends one session of a person, or all of them.",
+            sessions::revoke_of_user,
+        );
+        factors::ops::routes(ops);
         ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
         ops.post(
             "identity.key_create",
@@ -82,6 +99,8 @@ impl Capability for Identity {
 
     fn pages(&self, pages: &mut Pages) {
         door::pages::routes(pages);
+        door::pages::second::routes(pages);
+        factors::pages::routes(pages);
         pages::routes(pages);
     }
 
@@ -131,9 +150,14 @@ pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<S
 /// no role. The raised context stays in this capability.
 fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
     match &ctx.actor {
-        Actor::Person { user, session, name, .. } => {
-            let actor =
-                Actor::Person { user: *user, session: *session, name: name.clone(), role: Role::Owner };
+        Actor::Person { user, session, name, proved, .. } => {
+            let actor = Actor::Person {
+                user: *user,
+                session: *session,
+                name: name.clone(),
+                role: Role::Owner,
+                proved: *proved,
+            };
             Ok((*user, *session, Ctx { actor, ..ctx.clone() }))
         }
         Actor::Anonymous => Err(Error::unauthenticated("nobody is signed in").hint("sign in")),

@@ -1,5 +1,6 @@
 //! Tables of people, sessions, keys and one-time links.
 
+use super::factors::store as factors;
 use super::model::{ApiKey, Digest, Link, Session, User};
 use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
 use crate::engine::clock::Clock;
@@ -7,7 +8,7 @@ use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 13] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -16,6 +17,11 @@ pub(super) const NAMES: [&str; 8] = [
     "identity_keys_by_digest",
     "identity_links",
     "identity_setup",
+    factors::NAMES[0],
+    factors::NAMES[1],
+    factors::NAMES[2],
+    factors::NAMES[3],
+    factors::NAMES[4],
 ];
 
 impl Digest {

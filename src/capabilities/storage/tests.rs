@@ -133,7 +133,7 @@ fn what_uses_the_disk_is_told_and_kept_by_day() {
 fn owner(site: &Site, role: Role) -> Ctx<'_> {
     let name = "Inès".to_owned();
     let (user, session) = (site.clock.id(), site.clock.id());
-    Ctx::new(site, Actor::Person { user, session, name, role }, Request::default())
+    Ctx::new(site, Actor::Person { user, session, name, role, proved: site.clock.now() }, Request::default())
 }
 
 #[test]
