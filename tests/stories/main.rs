@@ -12,6 +12,7 @@ mod enrolment;
 mod garbage;
 mod harness;
 mod machine;
+mod matrix;
 mod pages;
 mod program;
 mod recovery;

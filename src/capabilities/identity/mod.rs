@@ -3,7 +3,6 @@
 //! Invariant: no password, cookie, key or link is kept; only hashes and digests are, and each text is shown once.
 //! Invariant: the site always has an owner who can sign in, from the moment it is set up.
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
-//! Invariant: nobody gives a role above their own.
 
 mod browser;
 mod door;
@@ -15,6 +14,7 @@ mod ops;
 mod pages;
 mod passwords;
 mod recovery;
+mod roles;
 mod sessions;
 mod store;
 #[cfg(test)]
@@ -25,12 +25,13 @@ pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Reco
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
+pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Role,
+    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Rights, Role,
 };
 
 /// The capability.
@@ -58,6 +59,7 @@ impl Capability for Identity {
             "Makes a one-time link that sets a new password.",
             ops::reset,
         );
+        roles::ops::routes(ops);
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -106,6 +108,7 @@ impl Capability for Identity {
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
+        jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
@@ -155,7 +158,7 @@ fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
                 user: *user,
                 session: *session,
                 name: name.clone(),
-                role: Role::Owner,
+                rights: Rights::of(Role::Owner),
                 proved: *proved,
             };
             Ok((*user, *session, Ctx { actor, ..ctx.clone() }))

@@ -1,9 +1,11 @@
 //! Sessions of browsers: begun by the door, checked at every request, ended by their owner, by time or by an owner.
 
+use std::sync::Arc;
+
 use super::factors::{self, Means, Policy};
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
-use super::{browser, memory, own};
+use super::{browser, memory, own, roles};
 use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
@@ -54,11 +56,12 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         return Ok(None);
     }
     let (tenant, digest) = (site.tenant, Digest::of(cookie));
-    let (session, user, policy) = {
+    let (session, user, policy, rights) = {
         let read = site.store.read()?;
         let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
-        (session, user, factors::policy(&read, tenant)?)
+        let rights = roles::rights(&read, tenant, &user.grants, now)?;
+        (session, user, factors::policy(&read, tenant)?, rights)
     };
     let used = memory::of(site).uses.last(&digest, session.used);
     if session.is_over(used, now, &policy) || !user.is_active() || policy.refuses(&user, &session) {
@@ -68,7 +71,7 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         user: user.id,
         session: session.id,
         name: user.name.to_string(),
-        role: user.role,
+        rights: Arc::new(rights),
         proved: session.proved(),
     };
     Ok(Some(Found { digest, used, actor }))

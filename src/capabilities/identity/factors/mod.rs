@@ -21,7 +21,6 @@ pub(super) mod pages;
 mod passkeys;
 mod policy;
 pub(super) mod recovery;
-mod roles;
 pub(super) mod store;
 #[cfg(test)]
 mod tests;

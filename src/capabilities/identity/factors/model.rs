@@ -206,7 +206,7 @@ impl Policy {
 
     /// Whether this person needs a second factor.
     pub(in crate::capabilities::identity) fn asks(&self, user: &User) -> bool {
-        super::roles::of(user).iter().any(|role| self.second_factor_for.contains(role))
+        user.grants.iter().any(|one| self.second_factor_for.iter().any(|role| *role == one.role.to_string()))
     }
 
     /// Whether a session was begun with less than the rules ask for now.

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use super::model::{Codes, Passkey, Totp};
 use super::store::{self, CODES, PASSKEYS, TOTPS};
-use super::{codes, policy, roles};
+use super::{codes, policy};
 use crate::base::{Error, Name, PasskeyId, Result, Timestamp, UserId, kind};
 use crate::capabilities::identity::model::{Purpose, User};
 use crate::capabilities::identity::store::{USERS, by_login, users};
-use crate::capabilities::identity::{door, own, sessions};
+use crate::capabilities::identity::{door, own, roles, sessions};
 use crate::engine::store::Read;
 use crate::kit::{ById, Change, Ctx, Nothing, Ops};
 
@@ -252,7 +252,7 @@ pub(in crate::capabilities::identity) fn remove_all(
             .tx
             .get(&USERS, &(ctx.tenant, input.id))?
             .ok_or_else(|| Error::not_found("user", input.id))?;
-        roles::may_act_on(ctx, change, &user)?;
+        roles::may_act_on(ctx, &*change.tx, &user)?;
         if remove_factors(ctx, change, user.id)? == 0 {
             return Err(Error::conflict(format!("`{}` has no second factor", user.login)));
         }
@@ -296,7 +296,7 @@ fn recover(ctx: &Ctx<'_>, input: Lost) -> Result<Recovered> {
                 .find(User::is_active_owner)
                 .ok_or_else(|| Error::conflict("nobody is an owner yet").hint("set the site up"))?,
         };
-        roles::may_act_on(ctx, change, &found)?;
+        roles::may_act_on(ctx, &*change.tx, &found)?;
         if !found.is_active() {
             return Err(Error::conflict(format!("`{}` is disabled", found.login)).hint("enable them first"));
         }

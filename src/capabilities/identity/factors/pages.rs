@@ -5,15 +5,15 @@ use serde_json::json;
 
 use super::model::{Means, Policy};
 use super::ops::{self, FactorsView};
-use super::{Asks, Have, policy, roles};
+use super::{Asks, Have, policy};
 use crate::base::{Error, Kind, Result, UserId};
 use crate::capabilities::identity::door::pages::second::json as script;
 use crate::capabilities::identity::door::pages::{cookie, explain, typed};
 use crate::capabilities::identity::door::{self, check_own_password};
 use crate::capabilities::identity::model::User;
-use crate::capabilities::identity::own;
 use crate::capabilities::identity::sessions;
 use crate::capabilities::identity::store::USERS;
+use crate::capabilities::identity::{own, roles};
 use crate::engine::crypto::verify_password;
 use crate::engine::store::Read;
 use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, query};

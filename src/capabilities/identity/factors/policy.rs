@@ -3,10 +3,10 @@
 use serde_json::json;
 
 use super::model::Policy;
-use super::roles;
 use super::store::POLICY;
 use crate::base::{Error, Result, TenantId};
 use crate::capabilities::identity::own;
+use crate::capabilities::identity::roles;
 use crate::capabilities::identity::store::{self, USERS};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing};
