@@ -49,6 +49,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("qrcode", &["kit"]),
     ("argon2", &["engine::crypto"]),
     ("getrandom", &["engine::clock"]),
+    ("data_encoding", &["engine::crypto", "capabilities::identity"]),
     ("askama", &["kit", "surface", "*::pages"]),
     ("clap", &["cli"]),
     ("rusqlite", &[]),

@@ -12,6 +12,10 @@ pub struct Request {
     pub id: String,
     /// Address of the caller, or the name of the job.
     pub from: String,
+    /// Host and port by which the caller reaches the console, as a browser says them; empty otherwise.
+    pub host: String,
+    /// What the caller calls itself; empty where nobody does.
+    pub browser: String,
 }
 
 /// Who acts, when, and on what.
@@ -34,7 +38,7 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     /// The appliance acting by itself; `name` is the job or follower.
     pub fn system(site: &'a Site, name: &str) -> Ctx<'a> {
-        Ctx::new(site, Actor::System, Request { id: String::new(), from: name.to_owned() })
+        Ctx::new(site, Actor::System, Request { from: name.to_owned(), ..Request::default() })
     }
 
     /// A context of this moment.
@@ -45,7 +49,7 @@ impl<'a> Ctx<'a> {
     /// The permit to act under `permission` with everything, or why not.
     pub fn require(&self, permission: &'static str) -> Result<Permit<'_>> {
         match self.actor.sight(permission) {
-            Sight::Everything => Ok(Permit { ctx: self, permission }),
+            Sight::Everything => self.permit(permission),
             Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
         }
     }
@@ -54,7 +58,7 @@ impl<'a> Ctx<'a> {
     /// callers look at its `.read` first, and answer that it is not there.
     pub fn require_on(&self, permission: &'static str, thing: &dyn Subject) -> Result<Permit<'_>> {
         match self.actor.sight(permission) {
-            sight if sight.sees(thing) => Ok(Permit { ctx: self, permission }),
+            sight if sight.sees(thing) => self.permit(permission),
             Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
             Sight::Everything => Err(self.refused(permission, false)),
         }
@@ -70,7 +74,14 @@ impl<'a> Ctx<'a> {
 
     /// The permit together with what its holder has to keep to: for what is done with many things at once.
     pub fn require_within(&self, permission: &'static str) -> Result<(Permit<'_>, Sight)> {
-        Ok((Permit { ctx: self, permission }, self.sight(permission)?))
+        let sight = self.sight(permission)?;
+        Ok((self.permit(permission)?, sight))
+    }
+
+    /// Who may, may now if what is dangerous is asked of who has just shown who they are.
+    fn permit(&self, permission: &'static str) -> Result<Permit<'_>> {
+        super::step_up::check(self, permission)?;
+        Ok(Permit { ctx: self, permission })
     }
 
     fn refused(&self, permission: &str, elsewhere: bool) -> Error {

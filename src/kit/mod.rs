@@ -22,6 +22,7 @@ mod rights;
 mod role;
 mod settings;
 mod site;
+mod step_up;
 mod view;
 
 pub use actor::Actor;
@@ -43,6 +44,7 @@ pub use rights::{Grant, PATTERNS_MAX, Permissions, Rights, Scope, Sight};
 pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};
+pub use step_up::{DANGEROUS, PROOF_LASTS};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

@@ -58,6 +58,8 @@ pub enum Reply {
     Redirect(String, Vec<Cookie>),
     /// A file to keep.
     File(Download),
+    /// An answer to a script of ours, with its status.
+    Json(u16, serde_json::Value),
 }
 
 /// Gives a file part by part; `None` ends it.

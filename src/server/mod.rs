@@ -231,7 +231,8 @@ impl Drop for Server {
 /// What the control socket answers: every operation, as the appliance itself.
 fn answers(site: &Arc<Site>) -> Answers {
     let (ops, calls, streams) = (surface::ops(ALL), Arc::clone(site), Arc::clone(site));
-    let request = |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned() };
+    let request =
+        |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned(), ..Request::default() };
     Answers {
         call: Box::new(move |from, id, op, input| {
             let ctx = Ctx::new(&calls, Actor::System, request(from, id));

@@ -28,7 +28,11 @@ pub(super) struct Caller {
     fetch_site: Option<String>,
     pub(super) host: Option<String>,
     csrf: Option<String>,
+    browser: String,
 }
+
+/// Characters that are kept of what a browser calls itself.
+const BROWSER_CHARACTERS_MAX: usize = 300;
 
 impl Caller {
     pub(super) fn of(request: &HttpRequest) -> Caller {
@@ -46,6 +50,9 @@ impl Caller {
             fetch_site: text(&HeaderName::from_static("sec-fetch-site")),
             host: text(&header::HOST),
             csrf: text(&HeaderName::from_static("x-csrf-token")),
+            browser: text(&header::USER_AGENT)
+                .map(|agent| agent.chars().take(BROWSER_CHARACTERS_MAX).collect())
+                .unwrap_or_default(),
         }
     }
 
@@ -115,7 +122,12 @@ impl Caller {
     }
 
     fn ctx<'a>(&self, surface: &'a Surface, actor: Actor) -> Ctx<'a> {
-        let request = Request { id: self.id.clone(), from: self.from.clone() };
+        let request = Request {
+            id: self.id.clone(),
+            from: self.from.clone(),
+            host: self.host.clone().unwrap_or_default(),
+            browser: self.browser.clone(),
+        };
         let mut ctx = Ctx::new(&surface.site, actor, request);
         ctx.theme = self.theme;
         ctx

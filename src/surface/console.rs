@@ -87,7 +87,22 @@ async fn open(
             HttpResponse::Ok().insert_header(("hx-redirect", to)).finish()
         }
         Ok(Outcome::Elsewhere(to)) => see_other(&to).finish(),
+        Err(error) if error.kind() == Kind::StepUp => prove(&request, &caller, posted, htmx, &error),
         Err(error) => failed(&request, &caller, posted, error),
+    }
+}
+
+/// To the page on which the person shows again who they are, which leads back to the page that they were on.
+fn prove(request: &HttpRequest, caller: &Caller, posted: bool, htmx: bool, error: &Error) -> HttpResponse {
+    log(error, &caller.id);
+    let referer = request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
+    let from = form::came_from(referer, caller.host.as_deref().unwrap_or_default());
+    let asked = request.uri().path_and_query().map(ToString::to_string);
+    let next = if posted || htmx { from } else { asked.or(from) };
+    let to = format!("/confirm?next={}", form::escape(&next.unwrap_or_else(|| "/".into())));
+    match htmx {
+        true => HttpResponse::Ok().insert_header(("hx-redirect", to)).finish(),
+        false => see_other(&to).finish(),
     }
 }
 
@@ -190,6 +205,9 @@ fn leave(reply: Reply) -> HttpResponse {
             answer.finish()
         }
         Reply::File(file) => download::send(file),
+        Reply::Json(status, value) => {
+            HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK)).json(value)
+        }
     }
 }
 

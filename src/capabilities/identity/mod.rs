@@ -4,13 +4,16 @@
 //! Invariant: the site always has an owner who can sign in, from the moment it is set up.
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
 
+mod browser;
 mod door;
+mod factors;
 mod keys;
 mod look;
 mod memory;
 mod model;
 mod ops;
 mod pages;
+mod passwords;
 mod recovery;
 mod roles;
 mod sessions;
@@ -19,11 +22,12 @@ mod store;
 pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
+pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Recovered, TotpView};
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
 pub use roles::{Granted, adopt};
-pub use sessions::{COOKIE, session_actor, session_watcher};
+pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
@@ -76,6 +80,19 @@ impl Capability for Identity {
             sessions::revoke,
         );
         ops.own();
+        ops.get(
+            "identity.user_sessions",
+            "/identity/users/{id}/sessions",
+            "Lists the sessions of a person.",
+            sessions::of_user,
+        );
+        ops.post(
+            "identity.user_sessions_revoke",
+            "/identity/users/{id}/sessions/revoke",
+            "Ends one session of a person, or all of them.",
+            sessions::revoke_of_user,
+        );
+        factors::ops::routes(ops);
         ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
         ops.post(
             "identity.key_create",
@@ -93,6 +110,8 @@ impl Capability for Identity {
 
     fn pages(&self, pages: &mut Pages) {
         door::pages::routes(pages);
+        door::pages::second::routes(pages);
+        factors::pages::routes(pages);
         pages::routes(pages);
         roles::pages::routes(pages);
     }

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::model::{Purpose, State, USERS_MAX, User, UserView, check_password, keeps_an_owner, login_name};
+use super::model::{Purpose, State, USERS_MAX, User, UserView, keeps_an_owner, login_name};
+use super::passwords::check_password;
 use super::roles::{self, Granted, Standing};
 use super::store::{self, LOGINS, USERS};
 use super::{door, memory, own, sessions};

@@ -6,7 +6,7 @@ use super::door::pages::{explain, typed, typed_twice};
 use super::keys::{self, KeyChosen};
 use super::model::{KeyView, SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
-use super::{own, sessions};
+use super::{factors, own, sessions};
 use crate::base::{Error, Kind, Result, UserId, limits};
 use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Shell, Theme};
 
@@ -39,6 +39,8 @@ struct AccountPage {
     name_error: String,
     password_error: String,
     sessions: Vec<SessionView>,
+    /// What they have besides the password, in words.
+    factors: String,
     characters_min: usize,
 }
 
@@ -112,6 +114,7 @@ fn account_page(
         name_error: name.as_ref().map(explain).unwrap_or_default(),
         password_error: password.as_ref().map(explain).unwrap_or_default(),
         sessions: sessions::list(ctx, Nothing {})?.items,
+        factors: factors::have(&ctx.read()?, ctx.tenant, id)?.words(),
         characters_min: limits::PASSWORD_CHARACTERS_MIN,
     };
     Ok(Reply::Html(status, page.render()?))

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::factors;
 use super::model::{self, ApiKey, State, User};
 use super::roles::{self, Granted};
 use super::store::{self, KEYS, KEYS_BY_DIGEST, LINKS, LOGINS, SESSIONS, SESSIONS_BY_USER, SETUP, USERS};
@@ -25,6 +26,7 @@ pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restor
         change.tx.delete(&LINKS, &key)?;
     }
     change.tx.delete(&SETUP, &tenant)?;
+    factors::recovery::restored(ctx, change, restored)?;
     for (subject, last) in restored.last_of(&["identity.key_revoked"]) {
         let Ok(id) = subject.parse::<KeyId>() else { continue };
         let known = change.tx.get(&KEYS, &(tenant, id))?;
@@ -151,7 +153,8 @@ pub(super) fn check(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
         let place = format!("identity_links of {}", link.user);
         findings.demand(known, place, "its person is not there", "none is needed: nobody can use it");
         Ok(())
-    })
+    })?;
+    factors::recovery::check(ctx, findings)
 }
 
 const RESTORE: &str = "restore a backup from before the damage";

@@ -1,5 +1,6 @@
 //! Tables of people, sessions, keys and one-time links.
 
+use super::factors::store as factors;
 use super::model::{ApiKey, Digest, Link, Session, User};
 use super::roles::MadeRole;
 use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
@@ -8,7 +9,7 @@ use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 14] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -18,6 +19,11 @@ pub(super) const NAMES: [&str; 9] = [
     "identity_links",
     "identity_setup",
     "identity_roles",
+    factors::NAMES[0],
+    factors::NAMES[1],
+    factors::NAMES[2],
+    factors::NAMES[3],
+    factors::NAMES[4],
 ];
 
 impl Digest {

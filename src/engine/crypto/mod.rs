@@ -16,11 +16,13 @@ mod data;
 mod data_keys;
 mod join_code;
 mod kek;
+mod passkey;
 mod passwords;
 mod private;
 mod signer;
 mod tls;
 mod tokens;
+mod totp;
 mod vault;
 
 pub use authority::{Authority, ServerCertificate, SigningRequest, signing_request};
@@ -28,9 +30,16 @@ pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der,
 pub use data::DataSeal;
 pub use join_code::JoinCode;
 pub use kek::Kek;
+#[cfg(test)]
+pub(crate) use passkey::tests as passkey_tests;
+pub use passkey::{
+    Asserted, CREDENTIAL_BYTES_MAX, Ceremony, PASSKEY_KINDS, Registered, assert as passkey_assert,
+    register as passkey_register,
+};
 pub use passwords::{hash_password, verify_password};
 pub use private::{private_folder, write_private};
 pub use signer::Signer;
 pub use tls::{Pin, ServerTls, client_config};
 pub use tokens::{digest, token, well_formed};
+pub use totp::{TOTP_DIGITS, TOTP_STEP_SECONDS, TotpSecret, totp_step};
 pub use vault::Vault;

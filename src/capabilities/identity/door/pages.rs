@@ -1,10 +1,13 @@
 //! Pages for who is not signed in: sign-in, one-time links and set-up.
 
+pub(in crate::capabilities::identity) mod second;
+
 use askama::Template;
 
-use super::SetUp;
+use super::{Entered, SetUp};
 use crate::base::{Error, Kind, Result, Secret, limits};
-use crate::capabilities::identity::model::{Purpose, SESSION_ABSOLUTE};
+use crate::capabilities::identity::factors;
+use crate::capabilities::identity::model::Purpose;
 use crate::capabilities::identity::sessions::{self, COOKIE};
 use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell};
 
@@ -23,6 +26,8 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
 #[template(path = "identity/login.html")]
 struct LoginPage {
     shell: Shell,
+    /// Why a passkey cannot be used under this address; empty when it can.
+    no_passkey: String,
     login: String,
     next: String,
     error: String,
@@ -77,7 +82,7 @@ pub(in crate::capabilities::identity) fn typed_twice(request: &PageRequest) -> R
 }
 
 /// Only a path of this site: nobody is sent elsewhere by a link.
-fn local(next: &str) -> String {
+pub(in crate::capabilities::identity) fn local(next: &str) -> String {
     let sound = next.starts_with('/')
         && !next.starts_with("//")
         && !next.starts_with("/login")
@@ -87,9 +92,21 @@ fn local(next: &str) -> String {
     if sound { next.to_owned() } else { "/".to_owned() }
 }
 
-fn signed_in(cookie: String, next: &str) -> Reply {
-    let cookie = Cookie { name: COOKIE, value: cookie, seconds: SESSION_ABSOLUTE.seconds() as i64 };
-    Reply::Redirect(local(next), vec![cookie])
+/// The cookie of a session, for as long as a session can last.
+pub(in crate::capabilities::identity) fn cookie(ctx: &Ctx<'_>, value: String) -> Result<Cookie> {
+    let seconds = factors::policy(&ctx.read()?, ctx.tenant)?.absolute().seconds() as i64;
+    Ok(Cookie { name: COOKIE, value, seconds })
+}
+
+pub(super) fn signed_in(ctx: &Ctx<'_>, value: String, next: &str) -> Result<Reply> {
+    Ok(Reply::Redirect(local(next), vec![cookie(ctx, value)?]))
+}
+
+fn entered(ctx: &Ctx<'_>, request: &PageRequest, entered: Entered, next: &str) -> Result<Reply> {
+    match entered {
+        Entered::In(cookie) => signed_in(ctx, cookie, next),
+        Entered::Half(attempt) => second::show(ctx, request, &attempt, None),
+    }
 }
 
 fn go(path: &str) -> Result<Reply> {
@@ -97,7 +114,7 @@ fn go(path: &str) -> Result<Reply> {
 }
 
 /// Internal errors are for the error page and the log; all others stand in the form.
-fn shown(error: Error) -> Result<Error> {
+pub(super) fn shown(error: Error) -> Result<Error> {
     if error.kind() == Kind::Internal { Err(error) } else { Ok(error) }
 }
 
@@ -108,31 +125,37 @@ fn login(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if matches!(ctx.actor, Actor::Person { .. }) {
         return go(&local(request.asked("next")));
     }
+    login_page(ctx, request, String::new(), request.asked("next"), None)
+}
+
+pub(super) fn login_page(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    login: String,
+    next: &str,
+    failed: Option<Error>,
+) -> Result<Reply> {
     let page = LoginPage {
         shell: Shell::new(ctx, request, "Sign in", ""),
-        login: String::new(),
-        next: local(request.asked("next")),
-        error: String::new(),
+        no_passkey: factors::under_a_name(ctx).err().map(|error| explain(&error)).unwrap_or_default(),
+        login,
+        next: local(next),
+        error: failed.as_ref().map(explain).unwrap_or_default(),
     };
-    Ok(Reply::Html(200, page.render()?))
+    Ok(Reply::Html(failed.map_or(200, |error| error.kind().status()), page.render()?))
 }
 
 fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let login = request.field("login");
-    match super::sign_in(ctx, login, typed(request, "password").expose()) {
-        Ok(cookie) => Ok(signed_in(cookie, request.field("next"))),
+    let next = local(request.field("next"));
+    match super::sign_in(ctx, login, typed(request, "password").expose(), &next) {
+        Ok(how_far) => entered(ctx, request, how_far, &next),
         Err(error) => {
             let error = shown(error)?;
             if error.kind() == Kind::Unauthenticated {
                 super::tell_failure(ctx, login)?;
             }
-            let page = LoginPage {
-                shell: Shell::new(ctx, request, "Sign in", ""),
-                login: login.to_owned(),
-                next: local(request.field("next")),
-                error: explain(&error),
-            };
-            Ok(Reply::Html(error.kind().status(), page.render()?))
+            login_page(ctx, request, login.to_owned(), &next, Some(error))
         }
     }
 }
@@ -168,9 +191,9 @@ fn link_page(ctx: &Ctx<'_>, request: &PageRequest, token: &str, failed: Option<E
 
 fn use_link(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let token = request.field("token");
-    let entered = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
-    match entered {
-        Ok(cookie) => Ok(signed_in(cookie, "/")),
+    let used = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
+    match used {
+        Ok(how_far) => entered(ctx, request, how_far, "/"),
         Err(error) => link_page(ctx, request, token, Some(shown(error)?)),
     }
 }
@@ -218,7 +241,7 @@ fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         super::set_up(ctx, &input)
     });
     match entered {
-        Ok(cookie) => Ok(signed_in(cookie, "/")),
+        Ok(cookie) => signed_in(ctx, cookie, "/"),
         Err(error) => setup_page(ctx, request, Some(shown(error)?)),
     }
 }
