@@ -112,6 +112,11 @@ pub struct Change<'a> {
 impl Change<'_> {
     /// Tells, in the same change, that something happened to `subject`: `agents.retired`.
     pub fn tell(&mut self, name: &str, subject: impl ToString, detail: serde_json::Value) {
+        if cfg!(debug_assertions)
+            && let Some(complaint) = super::event::complaint(name, &detail)
+        {
+            panic!("{complaint}");
+        }
         self.tx.tell(Event { name: name.to_owned(), subject: subject.to_string(), detail });
     }
 }

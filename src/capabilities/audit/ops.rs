@@ -7,7 +7,7 @@ use super::chain::{self, Head, STEP};
 use super::model::Entry;
 use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, VERIFICATIONS};
 use super::verify::Verification;
-use super::{checkpoint, verify, witness, words};
+use super::{catalogue, checkpoint, verify, witness, words};
 use crate::base::{Error, Page, Result, Selector, limits};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing, Ops};
@@ -16,6 +16,12 @@ use crate::wire::Checkpoint;
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
     ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
+    ops.get(
+        "audit.events",
+        "/audit/events",
+        "Lists every kind of event that the audit log may hold: the catalogue is closed.",
+        catalogue::events,
+    );
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
     ops.get(
         "audit.status",

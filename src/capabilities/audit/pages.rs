@@ -1,5 +1,7 @@
 //! The page of the audit log: what was done, and what proves it.
 
+mod events;
+
 use askama::Template;
 
 use super::checkpoint::checkpoint;
@@ -18,6 +20,7 @@ const NAMED_MAX: usize = 5;
 /// Declares them.
 pub(super) fn register(pages: &mut Pages) {
     pages.get("/audit", list);
+    pages.get("/help/events", events::page);
     pages.post("/audit/verify", verify_now);
     pages.post("/audit/checkpoint", sign_now);
     pages.post("/audit/settle", settle);

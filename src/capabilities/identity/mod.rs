@@ -6,6 +6,7 @@
 //! Invariant: nobody gives a role above their own.
 
 mod door;
+mod events;
 mod keys;
 mod memory;
 mod model;
@@ -26,7 +27,8 @@ pub use sessions::{COOKIE, session_actor, session_watcher};
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Role,
+    Actor, Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable,
+    Role,
 };
 
 /// The capability.
@@ -35,6 +37,10 @@ pub struct Identity;
 impl Capability for Identity {
     fn name(&self) -> &'static str {
         "identity"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {
