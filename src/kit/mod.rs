@@ -29,7 +29,7 @@ pub use ctx::{Change, Ctx, Permit, Request};
 pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, event_kind, event_kinds};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use notice::{Notice, Notices};
-pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
+pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,
     Reply, Shell, html,

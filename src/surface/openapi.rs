@@ -79,6 +79,10 @@ fn operation(op: &Op, components: &mut Components) -> Value {
             list.push(parameter("query", &name, required.contains(&name), schema));
         }
     }
+    let content = match op.file {
+        Some(_) => json!({ "application/octet-stream": {} }),
+        None => json!({ "application/json": { "schema": components.lift(op.output.clone()) } }),
+    };
     let mut answer = json!({
         "operationId": op.name,
         "summary": op.doc,
@@ -88,7 +92,7 @@ fn operation(op: &Op, components: &mut Components) -> Value {
         "responses": {
             "200": {
                 "description": "Done",
-                "content": { "application/json": { "schema": components.lift(op.output.clone()) } },
+                "content": content,
             },
             "default": { "$ref": "#/components/responses/Problem" },
         },

@@ -50,6 +50,6 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Access,
         "audit.exported",
         "The audit log, or a part of it, was taken out",
-        &["from", "to", "csv"],
+        &["from", "to", "format", "only"],
     ),
 ];

@@ -20,6 +20,7 @@ mod model;
 mod offline;
 mod ops;
 mod pages;
+mod sieve;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use export::{ExportAsked, export};
 pub use model::Entry;
 pub use offline::{Proved, prove};
 pub use ops::{AuditAsked, AuditNumber, Status, checkpoints, find, list, status};
+pub use sieve::Narrowed;
 pub use verify::{Verification, Wrong, verify};
 pub use witness::{Contradiction, contradictions, settle};
 pub use words::{Found, FoundPage, Rebuilt, SearchAsked, rebuild, search};
