@@ -1,9 +1,9 @@
 //! Who, when and where: the first argument of everything.
 
-use crate::base::{Error, Result, TenantId, Timestamp};
+use crate::base::{Error, Kind, Result, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, Site, Theme};
+use super::{Actor, Site, Theme, Unwritable};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +95,31 @@ impl Permit<'_> {
     /// Writes; returns when the change is on the disk. An error undoes the whole change.
     pub fn write<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
         self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
+    }
+
+    /// Writes down that something is about to be given away: a secret, or a file. What it is must be told in `f`, and
+    /// nothing may leave before this returns. While it cannot be written, the site's choice decides: `Err` where nothing
+    /// leaves without an entry, `None` where it may.
+    pub fn before_giving<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<Option<T>> {
+        let error = match self.write(f) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => error,
+            Err(error) => return Err(error),
+        };
+        if self.ctx.site.settings.unwritable == Unwritable::Open {
+            tracing::error!(
+                actor.id = %self.ctx.actor.text(),
+                "`{}` gives something away without an entry of the audit log, as `[audit] when_unwritable` allows: {}",
+                self.permission, error.detail()
+            );
+            return Ok(None);
+        }
+        Err(Error::unavailable(format!(
+            "the audit log cannot be written, and nothing is given away without it: {}",
+            error.message()
+        ))
+        .hint("make room on the disk or mend it, then start the server again")
+        .because(error.detail()))
     }
 
     /// Writes, and returns before the change is on the disk: whoever acknowledges must wait for it.

@@ -39,7 +39,7 @@ pub use qr::{QR_BYTES_MAX, qr};
 #[cfg(test)]
 pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
-pub use settings::{Settings, Theme};
+pub use settings::{Settings, Theme, Unwritable};
 pub use site::{Parts, PerSite, Site};
 #[cfg(test)]
 pub(crate) use view::proof;

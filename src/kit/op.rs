@@ -58,6 +58,8 @@ pub struct Op {
     pub output: Value,
     /// Runs it.
     pub run: Run,
+    /// The event that tells of it before anything leaves, where it gives a secret or a file away.
+    pub gives: Option<&'static str>,
     /// Runs it, where it gives a file instead of a value.
     pub file: Option<RunFile>,
 }
@@ -126,6 +128,13 @@ impl Ops {
         self.add(Method::Delete, name, path, doc, run);
     }
 
+    /// The operation before this gives a secret or a file away, and tells of it by this event before anything leaves.
+    pub fn gives(&mut self, event: &'static str) {
+        if let Some(op) = self.0.last_mut() {
+            op.gives = Some(event);
+        }
+    }
+
     /// An act that gives a file, made while it is sent.
     pub fn file<I>(
         &mut self,
@@ -175,6 +184,7 @@ impl Ops {
             input: schemars::schema_for!(I).to_value(),
             output: schemars::schema_for!(O).to_value(),
             run: Box::new(move |ctx, input| Ok(serde_json::to_value(run(ctx, read(input)?)?)?)),
+            gives: None,
             file: None,
         });
     }

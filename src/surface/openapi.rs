@@ -97,6 +97,9 @@ fn operation(op: &Op, components: &mut Components) -> Value {
             "default": { "$ref": "#/components/responses/Problem" },
         },
     });
+    if let Some(event) = op.gives {
+        answer["x-audited-as"] = event.into();
+    }
     let choices = ["anyOf", "oneOf", "allOf"].iter().any(|c| input.get(c).is_some());
     if body && (!fields.is_empty() || choices) {
         let left: Vec<&String> = required.iter().filter(|r| !in_path.contains(&r.as_str())).collect();

@@ -10,6 +10,7 @@ mod crash;
 mod devices;
 mod enrolment;
 mod garbage;
+mod given;
 mod harness;
 mod machine;
 mod pages;

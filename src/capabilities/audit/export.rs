@@ -137,7 +137,7 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     };
     let last = read.number()?;
     drop(read);
-    permit.write(|change| {
+    permit.before_giving(|change| {
         let only: BTreeMap<_, _> =
             asked.narrowed.pairs().into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let format = form.ending();

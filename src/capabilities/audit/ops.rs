@@ -46,6 +46,7 @@ pub(super) fn register(ops: &mut Ops) {
         verify,
     );
     ops.file("audit.export", "/audit/export", "Gives the audit log away as a file.", export);
+    ops.gives("audit.exported");
     ops.post("audit.checkpoint", "/audit/checkpoints", "Signs how far the audit log is.", checkpoint);
     ops.post(
         "audit.settle",

@@ -508,3 +508,26 @@ fn exports_told(site: &Site) -> Vec<serde_json::Value> {
     let events = changes.into_iter().flat_map(|change| change.events);
     events.filter(|event| event.name == "audit.exported").map(|event| event.detail).collect()
 }
+
+#[test]
+fn what_cannot_be_written_down_leaves_only_where_the_site_chose_so() {
+    use crate::kit::Unwritable;
+    for unwritable in [Unwritable::Closed, Unwritable::Open] {
+        let (mut site, _folder, _) = logged(3);
+        site.settings.unwritable = unwritable;
+        let ctx = owner(&site);
+        site.store.break_disk();
+        let outcome = exported(&ctx, ExportAsked::default());
+        match unwritable {
+            Unwritable::Closed => {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), Kind::Unavailable);
+                assert!(error.message().contains("the audit log cannot be written"), "{}", error.message());
+                assert!(error.hint_text().is_some());
+            }
+            // Who may read goes on reading, and the server's log says that the entry is lacking.
+            Unwritable::Open => assert_eq!(prove(&outcome.unwrap()[..], None).unwrap().range, (1, 3)),
+        }
+        assert!(login_link(&site).is_err(), "what changes something is refused in any case");
+    }
+}

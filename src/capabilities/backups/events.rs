@@ -14,6 +14,12 @@ pub(super) const EVENTS: &[EventKind] = &[
     ),
     EventKind::notable(
         Category::Access,
+        "backups.taken_out",
+        "Somebody began to take a backup out by the command line",
+        &["telemetry", "recipients"],
+    ),
+    EventKind::notable(
+        Category::Access,
         "backups.written",
         "A backup was written to a file by the command line",
         &["bytes", "last", "telemetry"],

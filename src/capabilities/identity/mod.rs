@@ -46,6 +46,7 @@ impl Capability for Identity {
     fn ops(&self, ops: &mut Ops) {
         ops.get("identity.users", "/identity/users", "Lists people.", ops::users);
         ops.post("identity.create", "/identity/users", "Adds a person.", ops::create);
+        ops.gives("identity.created");
         ops.patch("identity.change", "/identity/users/{id}", "Changes a name or role.", ops::change);
         ops.post(
             "identity.disable",
@@ -60,6 +61,7 @@ impl Capability for Identity {
             "Makes a one-time link that sets a new password.",
             ops::reset,
         );
+        ops.gives("identity.link_made");
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -78,6 +80,7 @@ impl Capability for Identity {
             "Makes an API key; its text is in this answer and nowhere else.",
             keys::create,
         );
+        ops.gives("identity.key_created");
         ops.post(
             "identity.key_revoke",
             "/identity/keys/{id}/revoke",
