@@ -19,11 +19,13 @@ mod page;
 mod presence;
 mod qr;
 mod recovery;
+mod rights;
+mod role;
 mod settings;
 mod site;
 mod view;
 
-pub use actor::{Actor, Role};
+pub use actor::Actor;
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
 pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, event_kind, event_kinds};
@@ -39,6 +41,8 @@ pub use qr::{QR_BYTES_MAX, qr};
 #[cfg(test)]
 pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
+pub use rights::{Grant, PATTERNS_MAX, Permissions, Rights, Scope, Sight};
+pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
 pub use settings::{Settings, Theme, Unwritable};
 pub use site::{Parts, PerSite, Site};
 #[cfg(test)]

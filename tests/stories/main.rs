@@ -13,6 +13,7 @@ mod garbage;
 mod given;
 mod harness;
 mod machine;
+mod matrix;
 mod pages;
 mod program;
 mod recovery;
