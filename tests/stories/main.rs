@@ -18,5 +18,6 @@ mod pages;
 mod program;
 mod recovery;
 mod restored;
+mod secrets;
 mod storage;
 mod trust;

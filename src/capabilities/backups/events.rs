@@ -48,12 +48,17 @@ pub(super) const EVENTS: &[EventKind] = &[
         "A target does not take copies",
         &["target", "error", "hint"],
     ),
-    EventKind::notable(Category::Change, "backups.target_added", "A target was added", &["name", "settings"]),
+    EventKind::notable(
+        Category::Change,
+        "backups.target_added",
+        "A target was added",
+        &["name", "settings", "refers_to"],
+    ),
     EventKind::notable(
         Category::Change,
         "backups.target_changed",
         "A target was changed",
-        &["name", "on", "settings"],
+        &["name", "on", "settings", "refers_to"],
     ),
     EventKind::notable(Category::Change, "backups.target_removed", "A target was removed", &["name"]),
     EventKind::notable(
