@@ -1,9 +1,9 @@
 //! Who, when and where: the first argument of everything.
 
-use crate::base::{Error, Result, Subject, TenantId, Timestamp};
+use crate::base::{Error, Kind, Result, Subject, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, Sight, Site, Theme};
+use super::{Actor, Sight, Site, Theme, Unwritable};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -140,6 +140,31 @@ impl Permit<'_> {
         self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
     }
 
+    /// Writes down that something is about to be given away: a secret, or a file. What it is must be told in `f`, and
+    /// nothing may leave before this returns. While it cannot be written, the site's choice decides: `Err` where nothing
+    /// leaves without an entry, `None` where it may.
+    pub fn before_giving<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<Option<T>> {
+        let error = match self.write(f) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => error,
+            Err(error) => return Err(error),
+        };
+        if self.ctx.site.settings.unwritable == Unwritable::Open {
+            tracing::error!(
+                actor.id = %self.ctx.actor.text(),
+                "`{}` gives something away without an entry of the audit log, as `[audit] when_unwritable` allows: {}",
+                self.permission, error.detail()
+            );
+            return Ok(None);
+        }
+        Err(Error::unavailable(format!(
+            "the audit log cannot be written, and nothing is given away without it: {}",
+            error.message()
+        ))
+        .hint("make room on the disk or mend it, then start the server again")
+        .because(error.detail()))
+    }
+
     /// Writes, and returns before the change is on the disk: whoever acknowledges must wait for it.
     pub fn submit<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<(T, Pending)> {
         self.ctx.site.store.submit(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
@@ -155,6 +180,11 @@ pub struct Change<'a> {
 impl Change<'_> {
     /// Tells, in the same change, that something happened to `subject`: `agents.retired`.
     pub fn tell(&mut self, name: &str, subject: impl ToString, detail: serde_json::Value) {
+        if cfg!(debug_assertions)
+            && let Some(complaint) = super::event::complaint(name, &detail)
+        {
+            panic!("{complaint}");
+        }
         self.tx.tell(Event { name: name.to_owned(), subject: subject.to_string(), detail });
     }
 }

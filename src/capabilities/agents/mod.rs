@@ -6,6 +6,7 @@
 //! Invariant: a join code works once, for the key that used it first, until it expires.
 
 mod enrol;
+mod events;
 mod follow;
 pub mod gate;
 mod join;
@@ -31,7 +32,7 @@ pub use watch::{configuration, watch};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -41,6 +42,10 @@ pub struct Agents;
 impl Capability for Agents {
     fn name(&self) -> &'static str {
         "agents"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

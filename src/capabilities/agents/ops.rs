@@ -40,6 +40,7 @@ pub(super) fn register(ops: &mut Ops) {
         "Enrols a device that cannot hold a certificate: a user name and a secret, shown once.",
         device_create,
     );
+    ops.gives("agents.joined");
     ops.get(
         "agents.join_codes",
         "/agents/join-codes",
@@ -47,6 +48,7 @@ pub(super) fn register(ops: &mut Ops) {
         join_codes,
     );
     ops.post("agents.invite", "/agents/join-codes", "Makes a one-time join code.", join_code_create);
+    ops.gives("agents.invited");
 }
 
 /// Which agents, in which order.

@@ -1,8 +1,12 @@
 //! The log as a file that proves itself: JSON lines, or CSV for spreadsheets.
 //!
+//! With conditions the JSON lines are the entries that pass and nothing else: what is picked out proves nothing by itself.
+//!
 //! The first line says whose log it is; then come entries, each checkpoint right behind the entry that it speaks of; the
 //! last line has the totals and the hash of everything before it. Every line is an object with `line`: `header`,
 //! `entry`, `checkpoint` or `end`. A file without its end is not whole.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,6 +15,7 @@ use serde_json::json;
 use super::chain::{self, Chain, STEP};
 use super::checkpoint;
 use super::model::Entry;
+use super::sieve::{Narrowed, Sieve};
 use super::store::ENTRIES;
 use super::verify::Checkpoints;
 use crate::base::{Error, Result, TenantId, Timestamp};
@@ -32,6 +37,26 @@ pub struct ExportAsked {
     pub from: Option<u64>,
     /// Number of the last entry; the last of all when absent.
     pub to: Option<u64>,
+    /// Only entries that pass; without the proof then.
+    #[serde(flatten)]
+    pub narrowed: Narrowed,
+}
+
+/// What is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Every entry with what proves it.
+    Proof,
+    /// Entries alone, one a line.
+    Lines,
+    /// Entries alone, for spreadsheets.
+    Csv,
+}
+
+impl Form {
+    fn ending(self) -> &'static str {
+        if self == Form::Csv { "csv" } else { "jsonl" }
+    }
 }
 
 /// One line of a file.
@@ -75,9 +100,11 @@ pub(super) struct End {
 /// Begins an export; that it was made is an entry itself.
 pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     let permit = ctx.require("audit.export")?;
-    let csv = match asked.format.as_str() {
-        "" | "jsonl" => false,
-        "csv" => true,
+    let sieve = Sieve::new(&asked.narrowed)?;
+    let form = match asked.format.as_str() {
+        "" | "jsonl" if sieve.is_empty() => Form::Proof,
+        "" | "jsonl" => Form::Lines,
+        "csv" => Form::Csv,
         _ => return Err(Error::invalid("the format is not known").hint("use `jsonl` or `csv`")),
     };
     let key = checkpoint::signer(ctx.site)?.public();
@@ -110,22 +137,25 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     };
     let last = read.number()?;
     drop(read);
-    permit.write(|change| {
-        change.tell("audit.exported", "log", json!({ "from": from, "to": to, "csv": csv }));
+    permit.before_giving(|change| {
+        let only: BTreeMap<_, _> =
+            asked.narrowed.pairs().into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let format = form.ending();
+        change.tell(
+            "audit.exported",
+            "log",
+            json!({ "from": from, "to": to, "format": format, "only": only }),
+        );
         Ok(())
     })?;
-    let name = format!(
-        "audit-{}-{from}-{to}.{}",
-        ctx.now.format("%Y%m%dT%H%M%SZ"),
-        if csv { "csv" } else { "jsonl" }
-    );
-    let kind = if csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
-    let next = parts(ctx.site.store.clone(), header, start, last, csv);
+    let name = format!("audit-{}-{from}-{to}.{}", ctx.now.format("%Y%m%dT%H%M%SZ"), form.ending());
+    let kind = if form == Form::Csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
+    let next = parts(ctx.site.store.clone(), header, start, last, form, sieve);
     Ok(Download { name, kind, next })
 }
 
 /// The parts of the file, a page of entries each.
-fn parts(store: Store, header: Header, start: (u64, u32), last: u64, csv: bool) -> NextPart {
+fn parts(store: Store, header: Header, start: (u64, u32), last: u64, form: Form, sieve: Sieve) -> NextPart {
     let tenant = header.tenant;
     let mut hasher = blake3::Hasher::new();
     let mut begun = false;
@@ -145,9 +175,10 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, csv: bool) 
         };
         if !begun {
             begun = true;
-            match csv {
-                true => out.extend_from_slice(COLUMNS.as_bytes()),
-                false => line(&mut out, &Line::Header(header.clone()))?,
+            match form {
+                Form::Csv => out.extend_from_slice(COLUMNS.as_bytes()),
+                Form::Proof => line(&mut out, &Line::Header(header.clone()))?,
+                Form::Lines => {}
             }
         }
         let read = store.read()?;
@@ -156,17 +187,27 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, csv: bool) 
             None => read.prefix(&ENTRIES, &tenant, STEP)?,
         };
         drop(read);
+        if rows.is_empty() && number < header.to {
+            return Err(Error::unavailable(format!("the audit log ends at entry {number}"))
+                .hint("run `audit.verify`"));
+        }
         for (key, entry) in rows.into_iter().take((header.to - number) as usize) {
             if entry.number != number + 1 {
                 return Err(Error::unavailable(format!("entry {} of the audit log is missing", number + 1))
                     .hint("run `audit.verify`"));
             }
             (number, chain, after) = (entry.number, entry.chain, Some(key));
-            if csv {
+            if !sieve.passes(&entry) {
+                continue;
+            }
+            if form == Form::Csv {
                 csv_row(&mut out, &entry);
                 continue;
             }
             line(&mut out, &Line::Entry(entry))?;
+            if form == Form::Lines {
+                continue;
+            }
             while let Some(row) = checkpoints.upto(number)? {
                 if row.number >= header.from {
                     counted += 1;
@@ -174,14 +215,10 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, csv: bool) 
                 }
             }
         }
-        if number < header.to && out.is_empty() {
-            return Err(Error::unavailable(format!("the audit log ends at entry {number}"))
-                .hint("run `audit.verify`"));
-        }
         hasher.update(&out);
         if number == header.to {
             ended = true;
-            if !csv {
+            if form == Form::Proof {
                 let sum = Chain(*hasher.finalize().as_bytes());
                 let end = End { entries: number + 1 - header.from, checkpoints: counted, chain, sum };
                 line(&mut out, &Line::End(end))?;

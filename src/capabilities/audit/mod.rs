@@ -10,14 +10,17 @@
 //! Invariant: a checkpoint is a row and an event of one change, so that it stands in the journal too.
 //! Invariant: no entry holds a password, a token or a digest.
 
+mod catalogue;
 mod chain;
 mod checkpoint;
+mod events;
 mod export;
 mod follow;
 mod model;
 mod offline;
 mod ops;
 mod pages;
+mod sieve;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -25,19 +28,21 @@ mod verify;
 mod witness;
 mod words;
 
+pub use catalogue::{EventView, events};
 pub use chain::{Chain, Head, adopt};
 pub use checkpoint::checkpoint;
 pub use export::{ExportAsked, export};
 pub use model::Entry;
 pub use offline::{Proved, prove};
 pub use ops::{AuditAsked, AuditNumber, Status, checkpoints, find, list, status};
+pub use sieve::Narrowed;
 pub use verify::{Verification, Wrong, verify};
 pub use witness::{Contradiction, contradictions, settle};
 pub use words::{Found, FoundPage, Rebuilt, SearchAsked, rebuild, search};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -47,6 +52,10 @@ pub struct Audit;
 impl Capability for Audit {
     fn name(&self) -> &'static str {
         "audit"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

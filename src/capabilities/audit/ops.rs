@@ -4,11 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Head, STEP};
+use super::export::export;
 use super::model::Entry;
+use super::sieve::{Narrowed, Sieve};
 use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, VERIFICATIONS};
 use super::verify::Verification;
-use super::{checkpoint, verify, witness, words};
-use crate::base::{Error, Page, Result, Selector, limits};
+use super::{catalogue, checkpoint, verify, witness, words};
+use crate::base::{Error, Page, Result, limits};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing, Ops};
 use crate::wire::Checkpoint;
@@ -16,6 +18,12 @@ use crate::wire::Checkpoint;
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
     ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
+    ops.get(
+        "audit.events",
+        "/audit/events",
+        "Lists every kind of event that the audit log may hold: the catalogue is closed.",
+        catalogue::events,
+    );
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
     ops.get(
         "audit.status",
@@ -37,6 +45,8 @@ pub(super) fn register(ops: &mut Ops) {
         "Reads the whole audit log again and says the first entry that does not fit.",
         verify,
     );
+    ops.file("audit.export", "/audit/export", "Gives the audit log away as a file.", export);
+    ops.gives("audit.exported");
     ops.post("audit.checkpoint", "/audit/checkpoints", "Signs how far the audit log is.", checkpoint);
     ops.post(
         "audit.settle",
@@ -65,9 +75,9 @@ pub fn find(ctx: &Ctx<'_>, asked: AuditNumber) -> Result<Entry> {
 /// Which entries.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct AuditAsked {
-    /// `actor:`, `action:`, `event:`, `subject:`, `from:`, `day:`, `change>` and words.
-    #[serde(default)]
-    pub filter: String,
+    /// What is asked of them.
+    #[serde(flatten)]
+    pub narrowed: Narrowed,
     /// Cursor of the page before.
     #[serde(default)]
     pub after: Option<String>,
@@ -79,7 +89,7 @@ pub struct AuditAsked {
 /// Lists what was done, newest first.
 pub fn list(ctx: &Ctx<'_>, asked: AuditAsked) -> Result<Page<Entry>> {
     ctx.require("audit.read")?;
-    let selector = Selector::parse(&asked.filter)?;
+    let sieve = Sieve::new(&asked.narrowed)?;
     let limit = asked.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let (mut change, mut place) = match asked.after.as_deref().filter(|after| !after.is_empty()) {
         Some(after) => cursor(after)?,
@@ -92,7 +102,10 @@ pub fn list(ctx: &Ctx<'_>, asked: AuditAsked) -> Result<Page<Entry>> {
         let last = rows.len() < STEP;
         for (key, entry) in rows {
             (change, place) = (key.1, key.2);
-            if selector.matches(&entry) {
+            if sieve.is_past(&entry) {
+                return Ok(Page { items, next: None });
+            }
+            if sieve.passes(&entry) {
                 if items.len() == limit {
                     let next = items.last().map(Entry::cursor);
                     return Ok(Page { items, next });

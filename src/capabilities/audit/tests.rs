@@ -27,7 +27,11 @@ fn follow_all(site: &Site, mut after: u64) -> u64 {
 }
 
 fn ask(filter: &str, after: Option<String>, limit: usize) -> AuditAsked {
-    AuditAsked { filter: filter.into(), after, limit: Some(limit) }
+    AuditAsked {
+        narrowed: Narrowed { filter: filter.into(), ..Narrowed::default() },
+        after,
+        limit: Some(limit),
+    }
 }
 
 #[test]
@@ -463,5 +467,73 @@ fn the_full_text_follows_the_log_and_is_made_again_from_it() {
     assert_eq!(site.index.documents(), 5);
     for wrong in [asked(""), SearchAsked { order: "x".into(), ..asked("a") }] {
         assert_eq!(search(&ctx, wrong).err().unwrap().kind(), Kind::Invalid);
+    }
+}
+
+#[test]
+fn what_is_picked_out_is_listed_and_leaves_as_lines_and_as_csv() {
+    let (site, _folder, _) = logged(6);
+    site.made_of(crate::capabilities::ALL);
+    let ctx = owner(&site);
+    let only = |event: &str| Narrowed { event: event.into(), ..Narrowed::default() };
+    let list_of =
+        |narrowed| list(&ctx, AuditAsked { narrowed, after: None, limit: None }).unwrap().items.len();
+    assert_eq!(list_of(only("identity.link_made")), 5);
+    assert_eq!(list_of(only("identity.*")), 6);
+    assert_eq!(list_of(Narrowed { category: "trust".into(), ..Narrowed::default() }), 1);
+    assert_eq!(list_of(Narrowed { weight: "alarm".into(), ..Narrowed::default() }), 0);
+    assert_eq!(list_of(Narrowed { since: "2999-01-01".into(), ..Narrowed::default() }), 0);
+    let picked = |format: &str| {
+        let asked = ExportAsked {
+            format: format.into(),
+            narrowed: only("identity.set_up"),
+            ..ExportAsked::default()
+        };
+        String::from_utf8(exported(&ctx, asked).unwrap()).unwrap()
+    };
+    let (lines, csv) = (picked("jsonl"), picked("csv"));
+    assert_eq!((lines.lines().count(), csv.lines().count()), (1, 2), "{lines} {csv}");
+    assert!(lines.contains("identity.set_up") && csv.contains("\"identity.set_up\""), "{lines} {csv}");
+    assert!(prove(lines.as_bytes(), None).is_err(), "what is picked out proves nothing by itself");
+    let told = exports_told(&site);
+    assert!(told.iter().all(|detail| detail["only"]["event"] == "identity.set_up") && told.len() == 2);
+
+    let mut request = PageRequest::default();
+    for (name, value) in [("event", "identity.set_up"), ("since", "2020-01-01")] {
+        request.query.insert(name.into(), value.into());
+    }
+    let Reply::Html(200, page) = pages::list(&ctx, &request).unwrap() else { panic!("not a page") };
+    assert!(
+        page.contains("name=\"event\" value=\"identity.set_up\"") && !page.contains("identity.link_made</a>")
+    );
+}
+
+/// The details of the exports that were told since the start.
+fn exports_told(site: &Site) -> Vec<serde_json::Value> {
+    let changes = site.store.changes(0, 10_000).unwrap();
+    let events = changes.into_iter().flat_map(|change| change.events);
+    events.filter(|event| event.name == "audit.exported").map(|event| event.detail).collect()
+}
+
+#[test]
+fn what_cannot_be_written_down_leaves_only_where_the_site_chose_so() {
+    use crate::kit::Unwritable;
+    for unwritable in [Unwritable::Closed, Unwritable::Open] {
+        let (mut site, _folder, _) = logged(3);
+        site.settings.unwritable = unwritable;
+        let ctx = owner(&site);
+        site.store.break_disk();
+        let outcome = exported(&ctx, ExportAsked::default());
+        match unwritable {
+            Unwritable::Closed => {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), Kind::Unavailable);
+                assert!(error.message().contains("the audit log cannot be written"), "{}", error.message());
+                assert!(error.hint_text().is_some());
+            }
+            // Who may read goes on reading, and the server's log says that the entry is lacking.
+            Unwritable::Open => assert_eq!(prove(&outcome.unwrap()[..], None).unwrap().range, (1, 3)),
+        }
+        assert!(login_link(&site).is_err(), "what changes something is refused in any case");
     }
 }

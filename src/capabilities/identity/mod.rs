@@ -7,6 +7,7 @@
 mod browser;
 mod door;
 mod factors;
+mod events;
 mod keys;
 mod look;
 mod memory;
@@ -32,7 +33,8 @@ pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Rights, Role,
+    Actor, Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable,
+    Rights, Role,
 };
 
 /// The capability.
@@ -43,9 +45,14 @@ impl Capability for Identity {
         "identity"
     }
 
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
+    }
+
     fn ops(&self, ops: &mut Ops) {
         ops.get("identity.users", "/identity/users", "Lists people.", ops::users);
         ops.post("identity.create", "/identity/users", "Adds a person.", ops::create);
+        ops.gives("identity.created");
         ops.patch("identity.change", "/identity/users/{id}", "Changes a name or role.", ops::change);
         ops.post(
             "identity.disable",
@@ -60,6 +67,7 @@ impl Capability for Identity {
             "Makes a one-time link that sets a new password.",
             ops::reset,
         );
+        ops.gives("identity.link_made");
         roles::ops::routes(ops);
         ops.post(
             "identity.look_as",
@@ -100,6 +108,7 @@ impl Capability for Identity {
             "Makes an API key; its text is in this answer and nowhere else.",
             keys::create,
         );
+        ops.gives("identity.key_created");
         ops.post(
             "identity.key_revoke",
             "/identity/keys/{id}/revoke",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Config, KekSource, LogFormat};
 use crate::base::{Error, Labels, Name, Secret, Span, limits};
+use crate::kit::Unwritable;
 
 /// How the variables of the environment begin: `MUSTER_HTTP_ADDRESS` is `address` of `[http]`.
 pub(super) const ENVIRONMENT: &str = "MUSTER_";
@@ -132,6 +133,7 @@ pub(super) fn listed<T: AsRef<str>>(list: &[T]) -> String {
 
 const KEKS: [(&str, KekSource); 3] =
     [("file", KekSource::File), ("passphrase", KekSource::Passphrase), ("systemd", KekSource::Systemd)];
+const UNWRITABLE: [(&str, Unwritable); 2] = [("closed", Unwritable::Closed), ("open", Unwritable::Open)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LEVELS: [(&str, &str); 5] =
     [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
@@ -300,6 +302,15 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
         show: |c| c.keys.passphrase_file.as_ref().map(|path| quoted(&path.display().to_string())),
+    },
+    Key {
+        section: "audit",
+        word: "when_unwritable",
+        example: "\"closed\"",
+        set: |c, given, example| {
+            given.word(&UNWRITABLE, example).map(|choice| c.audit.when_unwritable = choice)
+        },
+        show: |c| word_of(&UNWRITABLE, &c.audit.when_unwritable),
     },
     Key {
         section: "log",

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::base::{Error, Labels, Result, Secret, Span, limits};
+use crate::kit::Unwritable;
 
 pub use mistakes::{Mistake, Mistakes};
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub storage: Storage,
     /// What protects the keys at rest.
     pub keys: Keys,
+    /// The audit log.
+    pub audit: Audit,
     /// The server's own log.
     pub log: Log,
     /// This host as an agent.
@@ -123,6 +126,13 @@ impl Keys {
         self.passphrase = Some(Secret::new(line.to_owned()));
         Ok(())
     }
+}
+
+/// `[audit]`.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// What becomes of an act that gives a secret or a file away while the log cannot be written.
+    pub when_unwritable: Unwritable,
 }
 
 /// How log lines look.
