@@ -150,7 +150,7 @@ fn rig() -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    Rig { surface: Surface::new(site, THINGS, doors(), traffic).unwrap(), _folder: folder }
+    Rig { surface: Surface::new(site, THINGS, doors(), traffic, Rates::default()).unwrap(), _folder: folder }
 }
 
 struct Got {
@@ -236,7 +236,7 @@ fn the_products_own_document_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic).unwrap();
+    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic, Rates::default()).unwrap();
     let document = surface.openapi();
     let mut references = Vec::new();
     collect(document, &mut references);
@@ -466,6 +466,6 @@ fn what_is_declared_twice_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    let error = Surface::new(site, &[&Things, &Things], doors(), traffic).err().unwrap();
+    let error = Surface::new(site, &[&Things, &Things], doors(), traffic, Rates::default()).err().unwrap();
     assert!(error.detail().contains("declared twice"));
 }

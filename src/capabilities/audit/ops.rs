@@ -17,6 +17,7 @@ use crate::wire::Checkpoint;
 pub(super) fn register(ops: &mut Ops) {
     ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
+    ops.costs(5);
     ops.get(
         "audit.status",
         "/audit/status",

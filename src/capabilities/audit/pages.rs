@@ -22,6 +22,7 @@ pub(super) fn register(pages: &mut Pages) {
     pages.post("/audit/checkpoint", sign_now);
     pages.post("/audit/settle", settle);
     pages.post("/audit/export", download);
+    pages.costs(25);
 }
 
 /// One line of the table.

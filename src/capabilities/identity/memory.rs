@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::door::throttle::{Buckets, Rate};
 use super::model::Digest;
+use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, Span, Timestamp};
 use crate::kit::{PerSite, Site};
 
