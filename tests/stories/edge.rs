@@ -16,10 +16,10 @@ use serde_json::json;
 
 use crate::harness::{Muster, PASSWORD, config};
 
-type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+pub(crate) type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
 
 /// Trusts this authority, and speaks these versions.
-fn client(
+pub(crate) fn client(
     authority: &str,
     versions: &[&'static rustls::SupportedProtocolVersion],
 ) -> Arc<rustls::ClientConfig> {
@@ -32,13 +32,7 @@ fn client(
 }
 
 /// A connection as it is on the wire; an error when the handshake fails.
-fn connect(
-    muster: &Muster,
-    port: u16,
-    name: &str,
-    client: Arc<rustls::ClientConfig>,
-) -> std::io::Result<Tls> {
-    let _ = muster;
+pub(crate) fn connect(port: u16, name: &str, client: Arc<rustls::ClientConfig>) -> std::io::Result<Tls> {
     let socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -52,7 +46,7 @@ fn connect(
 fn console(muster: &Muster) -> Tls {
     let authority = muster.server().site().authority.certificate_pem();
     let client = client(&authority, &[&rustls::version::TLS13]);
-    connect(muster, muster.server().address().port(), "127.0.0.1", client).unwrap()
+    connect(muster.server().address().port(), "127.0.0.1", client).unwrap()
 }
 
 /// Sends a request and reads its answer, head and body.
@@ -156,7 +150,7 @@ fn an_older_tls_is_spoken_only_where_it_is_switched_on() {
         let muster = Muster::open(folder.path().join("data"), config);
         let authority = muster.server().site().authority.certificate_pem();
         for port in [muster.server().address().port(), muster.server().gate_address().port()] {
-            let with = |version| connect(&muster, port, "127.0.0.1", client(&authority, &[version]));
+            let with = |version| connect(port, "127.0.0.1", client(&authority, &[version]));
             assert!(with(&TLS13).is_ok());
             assert_eq!(with(&TLS12).is_ok(), minimum == Minimum::Tls12);
         }
@@ -171,7 +165,7 @@ fn a_supplied_certificate_is_replaced_while_connections_live_on() {
     let muster = Muster::open(folder.path().join("data"), organisation.config());
     let server = muster.server();
     let trust = client(&organisation.issuer.pem(), &[&rustls::version::TLS13]);
-    let open = || connect(&muster, server.address().port(), "muster.plant.lan", trust.clone()).unwrap();
+    let open = || connect(server.address().port(), "muster.plant.lan", trust.clone()).unwrap();
     let get = "GET /readyz HTTP/1.1\r\nhost: muster.plant.lan:8443\r\n\r\n";
     let mut old = open();
     let answer = ask(&mut old, get);
@@ -181,8 +175,8 @@ fn a_supplied_certificate_is_replaced_while_connections_live_on() {
     assert_ne!(status(&name), 421, "a name of the certificate is one of ours");
     // MQTT stays with the own authority.
     let own = client(&server.site().authority.certificate_pem(), &[&rustls::version::TLS13]);
-    assert!(connect(&muster, server.gate_address().port(), "127.0.0.1", own.clone()).is_ok());
-    assert!(connect(&muster, server.address().port(), "127.0.0.1", own).is_err());
+    assert!(connect(server.gate_address().port(), "127.0.0.1", own.clone()).is_ok());
+    assert!(connect(server.address().port(), "127.0.0.1", own).is_err());
 
     // What cannot be used changes nothing, and is said.
     let first = served(&old);
@@ -353,7 +347,8 @@ fn every_answer_of_every_route_carries_the_headers() {
                 ),
             );
             let (code, what) = (status(&answer), format!("{method} {path}"));
-            assert!((200..500).contains(&code), "{what}: {answer}");
+            // An index that is still read is 503.
+            assert!((200..500).contains(&code) || code == 503, "{what}: {answer}");
             statuses.insert(code);
             for (name, value) in [
                 ("strict-transport-security", "max-age=63072000"),
