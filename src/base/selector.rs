@@ -57,6 +57,11 @@ impl Selector {
         self.terms.is_empty()
     }
 
+    /// Whether it has every term of `other`, so that all that passes it passes the other.
+    pub fn narrows(&self, other: &Selector) -> bool {
+        other.terms.iter().all(|term| self.terms.contains(term))
+    }
+
     /// Whether `subject` passes every term.
     pub fn matches(&self, subject: &dyn Subject) -> bool {
         self.terms.iter().all(|(wanted, test)| *wanted == holds(test, subject))

@@ -29,5 +29,7 @@ pub const ALL: &[&dyn Capability] = &[
 ];
 
 /// The history of what the capabilities store, in order of version; a start runs what its folder lacks.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "entries of the audit log get a chain", run: audit::adopt }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "entries of the audit log get a chain", run: audit::adopt },
+    Migration { version: 2, name: "a role of a person or key becomes a grant", run: identity::adopt },
+];

@@ -1,63 +1,40 @@
 //! Who acts.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use crate::base::{AgentId, KeyId, SessionId, UserId};
-
-/// What a person or key may do, until roles become data.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Sees everything but secrets, changes nothing.
-    Viewer,
-    /// Runs the fleet: agents and tasks.
-    Operator,
-    /// Everything.
-    Owner,
-}
-
-/// What only an owner may change: people, keys, the site itself, and who is trusted.
-const OWNER_ONLY: [&str; 7] =
-    ["backups.", "clients.", "identity.", "settings.", "storage.", "audit.", "tenants."];
-
-impl Role {
-    /// Every role, weakest first.
-    pub const ALL: [Role; 3] = [Role::Viewer, Role::Operator, Role::Owner];
-
-    /// Whether the role includes the permission, which is the name of an operation or `{noun}.read`.
-    pub fn allows(self, permission: &str) -> bool {
-        let reads = permission.ends_with(".read");
-        let guarded = OWNER_ONLY.iter().any(|start| permission.starts_with(start));
-        match self {
-            Role::Owner => true,
-            Role::Operator => !guarded || reads && !permission.starts_with("identity."),
-            Role::Viewer => {
-                reads && !permission.starts_with("identity.") && !permission.starts_with("audit.")
-            }
-        }
-    }
-
-    /// The word for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Operator => "operator",
-            Role::Owner => "owner",
-        }
-    }
-}
+use super::rights::{Rights, Sight};
+use crate::base::{AgentId, KeyId, SessionId, Timestamp, UserId};
 
 /// Who acts.
 #[derive(Clone, Debug)]
 pub enum Actor {
     /// A person, signed in.
-    Person { user: UserId, session: SessionId, name: String, role: Role },
+    Person {
+        /// Who.
+        user: UserId,
+        /// In which session.
+        session: SessionId,
+        /// What people call them.
+        name: String,
+        /// What they may do at this moment.
+        rights: Arc<Rights>,
+        /// When they last proved who they are.
+        proved: Timestamp,
+    },
     /// A program with an API key.
-    Key { key: KeyId, name: String, role: Role },
+    Key {
+        /// Which.
+        key: KeyId,
+        /// What people call it.
+        name: String,
+        /// What it may do at this moment.
+        rights: Arc<Rights>,
+    },
     /// An agent, for what it says about itself.
-    Agent { agent: AgentId },
+    Agent {
+        /// Which.
+        agent: AgentId,
+    },
     /// The appliance itself: jobs, followers, set-up.
     System,
     /// Nobody yet: sign-in and set-up pages.
@@ -65,13 +42,22 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Whether the actor has the permission.
+    /// Whether the actor has the permission, with anything at all.
     pub fn may(&self, permission: &str) -> bool {
         match self {
-            Actor::Person { role, .. } | Actor::Key { role, .. } => role.allows(permission),
+            Actor::Person { rights, .. } | Actor::Key { rights, .. } => rights.allow(permission),
             Actor::Agent { .. } => permission.starts_with("agents.report"),
             Actor::System => true,
             Actor::Anonymous => false,
+        }
+    }
+
+    /// With what the actor has the permission.
+    pub fn sight(&self, permission: &str) -> Sight {
+        match self {
+            Actor::Person { rights, .. } | Actor::Key { rights, .. } => rights.sight(permission),
+            _ if self.may(permission) => Sight::Everything,
+            _ => Sight::Within(Vec::new()),
         }
     }
 
@@ -96,10 +82,10 @@ impl Actor {
         }
     }
 
-    /// The role, where there is one.
-    pub fn role(&self) -> Option<Role> {
+    /// What was granted, where something can be.
+    pub fn rights(&self) -> Option<&Arc<Rights>> {
         match self {
-            Actor::Person { role, .. } | Actor::Key { role, .. } => Some(*role),
+            Actor::Person { rights, .. } | Actor::Key { rights, .. } => Some(rights),
             _ => None,
         }
     }
@@ -108,28 +94,18 @@ impl Actor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kit::Role;
 
     #[test]
-    fn roles_allow_what_they_say() {
-        for (permission, viewer, operator) in [
-            ("agents.read", true, true),
-            ("agents.retire", false, true),
-            ("tasks.create", false, true),
-            ("identity.read", false, false),
-            ("identity.create", false, false),
-            ("audit.read", false, true),
-            ("settings.read", true, true),
-            ("settings.change", false, false),
-            ("storage.read", true, true),
-            ("storage.verify", false, false),
-            ("backups.read", true, true),
-            ("backups.create", false, false),
-            ("backups.kit", false, false),
-        ] {
-            assert_eq!(Role::Viewer.allows(permission), viewer, "viewer {permission}");
-            assert_eq!(Role::Operator.allows(permission), operator, "operator {permission}");
-            assert!(Role::Owner.allows(permission));
+    fn each_kind_of_actor_may_what_it_should() {
+        let key = |role| Actor::Key { key: KeyId::from_bits(1), name: "k".into(), rights: Rights::of(role) };
+        let agent = Actor::Agent { agent: AgentId::from_bits(1) };
+        assert!(key(Role::Operator).may("tasks.create") && !key(Role::Viewer).may("tasks.create"));
+        assert!(agent.may("agents.report") && !agent.may("agents.read"));
+        assert!(Actor::System.sight("tenants.create").is_everything());
+        for permission in ["agents.read", "agents.report", "own"] {
             assert!(!Actor::Anonymous.may(permission));
+            assert_eq!(Actor::Anonymous.sight(permission), Sight::Within(Vec::new()));
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Who, when and where: the first argument of everything.
 
-use crate::base::{Error, Result, TenantId, Timestamp};
+use crate::base::{Error, Result, Subject, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, Site, Theme};
+use super::{Actor, Sight, Site, Theme};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -42,18 +42,45 @@ impl<'a> Ctx<'a> {
         Ctx { site, actor, tenant: site.tenant, now: site.clock.now(), request, theme: Theme::System }
     }
 
-    /// The permit to act under `permission`, or why not.
+    /// The permit to act under `permission` with everything, or why not.
     pub fn require(&self, permission: &'static str) -> Result<Permit<'_>> {
-        if self.actor.may(permission) {
-            return Ok(Permit { ctx: self, permission });
+        match self.actor.sight(permission) {
+            Sight::Everything => Ok(Permit { ctx: self, permission }),
+            Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
         }
-        Err(match self.actor {
+    }
+
+    /// The permit to act under `permission` with one thing, or why not. Whoever may not see the thing is told so too:
+    /// callers look at its `.read` first, and answer that it is not there.
+    pub fn require_on(&self, permission: &'static str, thing: &dyn Subject) -> Result<Permit<'_>> {
+        match self.actor.sight(permission) {
+            sight if sight.sees(thing) => Ok(Permit { ctx: self, permission }),
+            Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
+            Sight::Everything => Err(self.refused(permission, false)),
+        }
+    }
+
+    /// With what the actor has `permission`, for lists; an error when it is with nothing.
+    pub fn sight(&self, permission: &'static str) -> Result<Sight> {
+        match self.actor.sight(permission) {
+            Sight::Within(scopes) if scopes.is_empty() => Err(self.refused(permission, false)),
+            sight => Ok(sight),
+        }
+    }
+
+    fn refused(&self, permission: &str, elsewhere: bool) -> Error {
+        let label = self.actor.label();
+        match self.actor {
             Actor::Anonymous => {
                 Error::unauthenticated("nobody is signed in").hint("sign in, or send an API key")
             }
-            _ => Error::forbidden(format!("`{}` may not `{permission}`", self.actor.label()))
-                .hint("an owner can give another role"),
-        })
+            _ if elsewhere => {
+                Error::forbidden(format!("`{label}` may `{permission}` with other things only"))
+                    .hint("a role that is given for everything, or for this too, is needed")
+            }
+            _ => Error::forbidden(format!("`{label}` may not `{permission}`"))
+                .hint("who manages people can give a role that may"),
+        }
     }
 
     /// The acknowledged state. Short-lived: never keep it over a wait.

@@ -18,11 +18,13 @@ mod page;
 mod presence;
 mod qr;
 mod recovery;
+mod rights;
+mod role;
 mod settings;
 mod site;
 mod view;
 
-pub use actor::{Actor, Role};
+pub use actor::Actor;
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
@@ -37,6 +39,8 @@ pub use qr::{QR_BYTES_MAX, qr};
 #[cfg(test)]
 pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
+pub use rights::{Grant, PATTERNS_MAX, Permissions, Rights, Scope, Sight};
+pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
 pub use settings::{Settings, Theme};
 pub use site::{Parts, PerSite, Site};
 #[cfg(test)]

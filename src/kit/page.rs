@@ -5,7 +5,7 @@ use std::fmt;
 
 use askama::Template;
 
-use super::{Ctx, Notice, Role};
+use super::{Ctx, Notice};
 use crate::base::{Error, Result};
 
 /// What a page is asked.
@@ -189,8 +189,8 @@ pub struct Shell {
     pub site: String,
     /// Who is signed in.
     pub person: String,
-    /// The role.
-    pub role: &'static str,
+    /// The roles.
+    pub role: String,
     /// Token that every form carries.
     pub csrf: String,
     /// `light`, `dark` or empty for the system's.
@@ -231,7 +231,7 @@ impl Shell {
             active,
             site: ctx.site.settings.name(),
             person: ctx.actor.label(),
-            role: ctx.actor.role().map(Role::word).unwrap_or_default(),
+            role: ctx.actor.rights().map(|rights| rights.roles()).unwrap_or_default(),
             csrf: ctx.csrf(),
             theme: ctx.theme.word(),
             navigation,

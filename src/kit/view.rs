@@ -105,7 +105,7 @@ pub(crate) mod proof {
             active,
             site: "Plant 03 · Lyon".into(),
             person: "Inès Moreau".into(),
-            role: "owner",
+            role: "owner".into(),
             csrf: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
             theme: "",
             navigation,

@@ -142,7 +142,7 @@ fn permitted(ctx: &Ctx<'_>, op: &Op) -> Result<()> {
         }
         _ if op.permission == OWN || ctx.actor.may(&op.permission) => return Ok(()),
         _ => Error::forbidden(format!("`{}` may not `{}`", ctx.actor.label(), op.permission))
-            .hint("an owner can give another role"),
+            .hint("who manages people can give a role that may"),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::base::{KeyId, Kind, SessionId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Kek, Vault};
 use crate::engine::{logs, series, store};
-use crate::kit::{CURSORS, Cookie, Nothing, PageRequest, Reply, Request, Role, Settings};
+use crate::kit::{CURSORS, Cookie, Nothing, PageRequest, Reply, Request, Rights, Role, Settings};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Listing {
@@ -107,7 +107,8 @@ fn person(role: Role) -> Actor {
         user: UserId::from_bits(bits),
         session: SessionId::from_bits(bits),
         name: role.word().into(),
-        role,
+        rights: Rights::of(role),
+        proved: Timestamp::default(),
     }
 }
 
@@ -117,7 +118,11 @@ fn doors() -> Doors {
         watcher: |_, cookie, _| Ok(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person)),
         key: |_, key, _| {
             let role = Role::ALL.into_iter().find(|r| key == format!("mst_{}", r.word()));
-            Ok(role.map(|role| Actor::Key { key: KeyId::from_bits(1), name: "program".into(), role }))
+            Ok(role.map(|role| Actor::Key {
+                key: KeyId::from_bits(1),
+                name: "program".into(),
+                rights: Rights::of(role),
+            }))
         },
         needs_setup: |_| false,
     }

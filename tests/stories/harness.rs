@@ -10,7 +10,7 @@ use muster::capabilities::ALL;
 use muster::engine::clock::Clock;
 use muster::engine::journal::FolderLock;
 use muster::engine::trace;
-use muster::kit::{Actor, Ctx, Ops, Request, Role};
+use muster::kit::{Actor, Ctx, Ops, Request, Rights, Role};
 use muster::server::config::Config;
 use muster::server::{Options, Server};
 use serde_json::{Value, json};
@@ -65,7 +65,8 @@ impl Muster {
             user: UserId::from_bits(1),
             session: muster::base::SessionId::from_bits(1),
             name: "Test".into(),
-            role: Role::Owner,
+            rights: Rights::of(Role::Owner),
+            proved: site.clock.now(),
         };
         Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into() })
     }

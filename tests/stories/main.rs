@@ -14,6 +14,7 @@ mod enrolment;
 mod garbage;
 mod harness;
 mod machine;
+mod matrix;
 mod pages;
 mod program;
 mod recovery;

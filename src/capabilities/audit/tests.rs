@@ -10,7 +10,7 @@ use crate::base::{AgentId, Kind, TenantId, Timestamp};
 use crate::capabilities::identity::{login_link, session_actor, tests as identity};
 use crate::engine::store::{Origin, Read, Tx};
 use crate::kit::{
-    Actor, AgentRef, Nothing, PageRequest, Reply, Request, Role, Site, Undone, begin_generation,
+    Actor, AgentRef, Nothing, PageRequest, Reply, Request, Rights, Role, Site, Undone, begin_generation,
 };
 use crate::wire::{Checkpoint, Hello, Up};
 
@@ -102,7 +102,13 @@ fn owner(site: &Site) -> Ctx<'_> {
     let (user, session) = (crate::base::UserId::from_bits(1), crate::base::SessionId::from_bits(1));
     Ctx::new(
         site,
-        Actor::Person { user, session, name: "Inès".into(), role: Role::Owner },
+        Actor::Person {
+            user,
+            session,
+            name: "Inès".into(),
+            rights: Rights::of(Role::Owner),
+            proved: Timestamp::default(),
+        },
         Request::default(),
     )
 }

@@ -13,7 +13,7 @@ use crate::capabilities::identity::tests as identity;
 use crate::engine::clock::Clock;
 use crate::engine::crypto::Kek;
 use crate::engine::store::{Options as StoreOptions, Read, Store, Table, Until};
-use crate::kit::{Actor, Difference, FieldDifference, Nothing, Request, Returnable, Role, Site};
+use crate::kit::{Actor, Difference, FieldDifference, Nothing, Request, Returnable, Rights, Role, Site};
 
 const NOTES: Table<u64, String> = Table::new("notes");
 
@@ -22,7 +22,8 @@ fn owner(site: &Site) -> Ctx<'_> {
         user: crate::base::UserId::from_bits(1),
         session: crate::base::SessionId::from_bits(1),
         name: "Inès".into(),
-        role: Role::Owner,
+        rights: Rights::of(Role::Owner),
+        proved: site.clock.now(),
     };
     Ctx::new(site, actor, Request::default())
 }
@@ -252,7 +253,8 @@ fn the_recovery_key_is_shown_checked_and_rotated() {
         user: crate::base::UserId::from_bits(2),
         session: crate::base::SessionId::from_bits(2),
         name: "Omar".into(),
-        role: Role::Operator,
+        rights: Rights::of(Role::Operator),
+        proved: site.clock.now(),
     };
     let ctx = Ctx::new(&site, viewer, Request::default());
     assert_eq!(ops::kit(&ctx, ops::AskKit::default()).err().unwrap().kind(), Kind::Forbidden);

@@ -1,16 +1,19 @@
 //! API keys: the way in for programs.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::memory;
-use super::model::{ApiKey, Digest, KEYS_MAX, KeyView, within};
+use super::model::{ApiKey, Digest, KEYS_MAX, KeyView, words};
+use super::roles::{self, Granted};
 use super::store::{KEYS, KEYS_BY_DIGEST};
 use crate::base::{Error, Name, Page, Result, Span, Timestamp, kind};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
-use crate::kit::{Actor, ById, Ctx, Nothing, Role, Site};
+use crate::kit::{Actor, ById, Ctx, Nothing, RoleName, Scope, Site};
 
 /// First letters of a key's text.
 const PREFIX: &str = "mst";
@@ -25,11 +28,12 @@ pub fn key_actor(site: &Site, bearer: &str, from: &str) -> Result<Option<Actor>>
         return Ok(None);
     }
     let (tenant, now, digest) = (site.tenant, site.clock.now(), Digest::of(bearer));
-    let key = {
+    let (key, rights) = {
         let read = site.store.read()?;
         let Some(id) = read.get(&KEYS_BY_DIGEST, &(tenant, digest))? else { return Ok(None) };
         let Some(key) = read.get(&KEYS, &(tenant, id))? else { return Ok(None) };
-        key
+        let rights = roles::rights(&read, tenant, &key.grants, now)?;
+        (key, Arc::new(rights))
     };
     if !key.works(now) {
         return Ok(None);
@@ -50,7 +54,7 @@ pub fn key_actor(site: &Site, bearer: &str, from: &str) -> Result<Option<Actor>>
             tracing::debug!("the use of an API key was not noted: {error}");
         }
     }
-    Ok(Some(Actor::Key { key: key.id, name: key.name.to_string(), role: key.role }))
+    Ok(Some(Actor::Key { key: key.id, name: key.name.to_string(), rights }))
 }
 
 /// Lists keys, revoked ones too, in the order in which they were made.
@@ -65,8 +69,11 @@ pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<KeyView>> {
 pub struct KeyChosen {
     /// What people call it: the program that uses it.
     pub name: Name,
-    /// What it may do; not above the role of who makes it.
-    pub role: Role,
+    /// What it may do; not more than who makes it.
+    pub role: RoleName,
+    /// With what; empty for everything.
+    #[serde(default)]
+    pub scope: Scope,
     /// Days after which it ends; absent for a key without an end.
     #[serde(default)]
     pub days: Option<u64>,
@@ -84,7 +91,7 @@ pub struct KeyMade {
 /// Makes a key.
 pub(super) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
     let permit = ctx.require("identity.key_create")?;
-    within(ctx.actor.role(), input.role)?;
+    roles::may_give(ctx, &ctx.read()?, &input.role, &input.scope)?;
     if input.days.is_some_and(|days| days == 0 || days > DAYS_MAX) {
         return Err(Error::invalid("the number of days is not valid").hint(format!("1 to {DAYS_MAX}")));
     }
@@ -92,7 +99,7 @@ pub(super) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
     let key = ApiKey {
         id: ctx.site.clock.id(),
         name: input.name,
-        role: input.role,
+        grants: vec![Granted { scope: input.scope, ..Granted::lasting(input.role) }],
         digest,
         shown: text.chars().take(SHOWN_CHARACTERS).collect(),
         created_by: ctx.actor.text(),
@@ -111,7 +118,7 @@ pub(super) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
         change.tell(
             "identity.key_created",
             key.id,
-            json!({ "name": key.name, "role": key.role, "expires": key.expires }),
+            json!({ "name": key.name, "roles": words(&key.grants), "expires": key.expires }),
         );
         Ok(())
     })?;

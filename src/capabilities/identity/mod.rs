@@ -3,7 +3,6 @@
 //! Invariant: no password, cookie, key or link is kept; only hashes and digests are, and each text is shown once.
 //! Invariant: the site always has an owner who can sign in, from the moment it is set up.
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
-//! Invariant: nobody gives a role above their own.
 
 mod door;
 mod keys;
@@ -12,6 +11,7 @@ mod model;
 mod ops;
 mod pages;
 mod recovery;
+mod roles;
 mod sessions;
 mod store;
 #[cfg(test)]
@@ -21,12 +21,13 @@ pub use door::{login_link, needs_setup, setup_code};
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
+pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, session_actor, session_watcher};
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Role,
+    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Rights, Role,
 };
 
 /// The capability.
@@ -54,6 +55,7 @@ impl Capability for Identity {
             "Makes a one-time link that sets a new password.",
             ops::reset,
         );
+        roles::ops::routes(ops);
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -87,6 +89,7 @@ impl Capability for Identity {
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
+        jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
@@ -131,9 +134,14 @@ pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<S
 /// no role. The raised context stays in this capability.
 fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
     match &ctx.actor {
-        Actor::Person { user, session, name, .. } => {
-            let actor =
-                Actor::Person { user: *user, session: *session, name: name.clone(), role: Role::Owner };
+        Actor::Person { user, session, name, proved, .. } => {
+            let actor = Actor::Person {
+                user: *user,
+                session: *session,
+                name: name.clone(),
+                rights: Rights::of(Role::Owner),
+                proved: *proved,
+            };
             Ok((*user, *session, Ctx { actor, ..ctx.clone() }))
         }
         Actor::Anonymous => Err(Error::unauthenticated("nobody is signed in").hint("sign in")),

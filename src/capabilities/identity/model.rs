@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Error, KeyId, Name, Result, SessionId, Span, Timestamp, UserId, limits};
-use crate::kit::Role;
+
+use super::roles::Granted;
 
 /// People of one tenant.
 pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
@@ -45,7 +46,7 @@ impl State {
 }
 
 /// A person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct User {
     /// The identifier.
     pub id: UserId,
@@ -56,7 +57,8 @@ pub(super) struct User {
     /// Hash of the password; absent until one is set.
     pub password: Option<String>,
     /// What they may do.
-    pub role: Role,
+    #[serde(default)]
+    pub grants: Vec<Granted>,
     /// Whether they may sign in.
     pub state: State,
     /// When they were added.
@@ -64,6 +66,9 @@ pub(super) struct User {
     /// When they last signed in.
     pub last_login: Option<Timestamp>,
 }
+
+/// Grants of one person.
+pub(super) const GRANTS_MAX: usize = 20;
 
 impl User {
     /// Whether they may sign in.
@@ -73,7 +78,12 @@ impl User {
 
     /// Whether they are an owner who can sign in.
     pub(super) fn is_active_owner(&self) -> bool {
-        self.is_active() && self.role == Role::Owner
+        self.is_active() && self.grants.iter().any(Granted::makes_owner)
+    }
+
+    /// What they were given, in words.
+    pub(super) fn roles(&self) -> String {
+        words(&self.grants)
     }
 
     /// As lists and the API show them.
@@ -82,7 +92,8 @@ impl User {
             id: self.id,
             login: self.login.clone(),
             name: self.name.clone(),
-            role: self.role,
+            roles: self.roles(),
+            grants: self.grants.clone(),
             state: self.state,
             password_set: self.password.is_some(),
             created: self.created,
@@ -92,7 +103,7 @@ impl User {
 }
 
 /// A person as lists and the API show them: without the hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct UserView {
     /// The identifier.
     pub id: UserId,
@@ -100,8 +111,10 @@ pub struct UserView {
     pub login: String,
     /// What people call them.
     pub name: Name,
+    /// What they may do, in words.
+    pub roles: String,
     /// What they may do.
-    pub role: Role,
+    pub grants: Vec<Granted>,
     /// Whether they may sign in.
     pub state: State,
     /// Whether they have set a password.
@@ -218,14 +231,15 @@ pub(super) struct Link {
 }
 
 /// A program's way in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ApiKey {
     /// The identifier.
     pub id: KeyId,
     /// What people call it.
     pub name: Name,
     /// What it may do.
-    pub role: Role,
+    #[serde(default)]
+    pub grants: Vec<Granted>,
     /// Digest of the text.
     pub digest: Digest,
     /// The first characters of the text, to tell keys apart.
@@ -260,7 +274,8 @@ impl ApiKey {
         KeyView {
             id: self.id,
             name: self.name.clone(),
-            role: self.role,
+            roles: words(&self.grants),
+            grants: self.grants.clone(),
             shown: self.shown.clone(),
             created_by: self.created_by.clone(),
             created: self.created,
@@ -273,14 +288,16 @@ impl ApiKey {
 }
 
 /// A key as lists and the API show it: without the digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct KeyView {
     /// The identifier.
     pub id: KeyId,
     /// What people call it.
     pub name: Name,
+    /// What it may do, in words.
+    pub roles: String,
     /// What it may do.
-    pub role: Role,
+    pub grants: Vec<Granted>,
     /// The first characters of the text.
     pub shown: String,
     /// Who made it.
@@ -297,30 +314,18 @@ pub struct KeyView {
     pub state: &'static str,
 }
 
-/// Refuses to hand out more than the giver has.
-pub(super) fn within(giver: Option<Role>, given: Role) -> Result<()> {
-    match giver {
-        Some(role) if given > role => Err(Error::forbidden(format!(
-            "a role above your own cannot be given: `{}` is above `{}`",
-            given.word(),
-            role.word()
-        ))
-        .hint("ask somebody with that role")),
-        _ => Ok(()),
+/// Grants in words.
+pub(super) fn words(grants: &[Granted]) -> String {
+    match grants {
+        [] => "no role".to_owned(),
+        grants => grants.iter().map(Granted::text).collect::<Vec<_>>().join("; "),
     }
-}
-
-/// The role with this word.
-pub(super) fn role_of(word: &str) -> Result<Role> {
-    Role::ALL.into_iter().find(|role| role.word() == word).ok_or_else(|| {
-        Error::invalid(format!("`{}` is not a role", word.chars().take(40).collect::<String>()))
-            .hint("choose `viewer`, `operator` or `owner`")
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kit::Role;
 
     fn user(n: u128, role: Role, state: State) -> User {
         User {
@@ -328,7 +333,7 @@ mod tests {
             login: format!("user{n}"),
             name: "Somebody".parse().unwrap(),
             password: None,
-            role,
+            grants: vec![Granted::lasting(role.into())],
             state,
             created: Timestamp::default(),
             last_login: None,
@@ -338,7 +343,7 @@ mod tests {
     #[test]
     fn the_last_owner_stays() {
         let owner = user(1, Role::Owner, State::Active);
-        let demoted = User { role: Role::Viewer, ..owner.clone() };
+        let demoted = User { grants: vec![Granted::lasting(Role::Viewer.into())], ..owner.clone() };
         let disabled = User { state: State::Disabled, ..owner.clone() };
         for (others, legal) in [
             (vec![], false),
@@ -391,13 +396,5 @@ mod tests {
         {
             assert_eq!(session.is_over(at(used), at(now)), over, "used {used} now {now}");
         }
-    }
-
-    #[test]
-    fn nobody_gives_more_than_they_have() {
-        assert!(within(Some(Role::Operator), Role::Owner).is_err());
-        assert!(within(Some(Role::Operator), Role::Operator).is_ok());
-        assert!(within(None, Role::Owner).is_ok());
-        assert!(role_of("root").unwrap_err().hint_text().unwrap().contains("owner"));
     }
 }

@@ -4,15 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::model::{
-    Purpose, State, USERS_MAX, User, UserView, check_password, keeps_an_owner, login_name, within,
-};
+use super::model::{Purpose, State, USERS_MAX, User, UserView, check_password, keeps_an_owner, login_name};
+use super::roles::{self, Granted, Standing};
 use super::store::{self, LOGINS, USERS};
 use super::{door, memory, own, sessions};
 use crate::base::{Error, Name, Page, Result, Secret, UserId, kind};
 use crate::engine::crypto::{hash_password, verify_password};
 use crate::engine::store::Read;
-use crate::kit::{ById, Ctx, Nothing, Permit, Role};
+use crate::kit::{Actor, ById, Ctx, Nothing, Permit, RoleName, Scope};
 
 /// Lists people, in the order in which they were added.
 pub(super) fn users(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<UserView>> {
@@ -35,7 +34,10 @@ pub struct UserChosen {
     /// What people call them.
     pub name: Name,
     /// What they may do.
-    pub role: Role,
+    pub role: RoleName,
+    /// With what; empty for everything.
+    #[serde(default)]
+    pub scope: Scope,
     /// Their first password. Better left out: then they set it themselves by the link in the answer.
     #[serde(default)]
     pub password: Option<Secret<String>>,
@@ -53,7 +55,7 @@ pub struct UserMade {
 /// Adds a person.
 pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
     let permit = ctx.require("identity.create")?;
-    within(ctx.actor.role(), input.role)?;
+    roles::may_give(ctx, &ctx.read()?, &input.role, &input.scope)?;
     let login = login_name(&input.login)?;
     let password = match &input.password {
         Some(password) => {
@@ -69,7 +71,7 @@ pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
         login,
         name: input.name,
         password,
-        role: input.role,
+        grants: vec![Granted { scope: input.scope, ..Granted::lasting(input.role) }],
         state: State::Active,
         created: ctx.now,
         last_login: None,
@@ -92,7 +94,7 @@ pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
         change.tell(
             "identity.created",
             user.id,
-            json!({ "login": user.login, "name": user.name, "role": user.role }),
+            json!({ "login": user.login, "name": user.name, "roles": user.roles(), "grants": user.grants }),
         );
         Ok(UserMade { user: user.view(), link })
     })
@@ -106,25 +108,28 @@ pub struct UserChanged {
     /// What people call them.
     #[serde(default)]
     pub name: Option<Name>,
-    /// What they may do.
+    /// The one role that they have from now on with everything and for good, instead of all such ones. `identity.grant`
+    /// adds one to others.
     #[serde(default)]
-    pub role: Option<Role>,
+    pub role: Option<RoleName>,
 }
 
 /// Changes a name or role.
 pub(super) fn change(ctx: &Ctx<'_>, input: UserChanged) -> Result<UserView> {
-    if let Some(role) = input.role {
-        within(ctx.actor.role(), role)?;
-    }
     alter(ctx, ctx.require("identity.change")?, input.id, "identity.changed", |user| {
         let mut detail = json!({});
         if let Some(name) = input.name.filter(|name| *name != user.name) {
             detail["name"] = json!({ "before": user.name, "after": name });
             user.name = name;
         }
-        if let Some(role) = input.role.filter(|role| *role != user.role) {
-            detail["role"] = json!({ "before": user.role, "after": role });
-            user.role = role;
+        if let Some(role) = input.role {
+            let before = user.roles();
+            user.grants.retain(|one| one.standing == Standing::Eligible || one.until.is_some());
+            user.grants.insert(0, Granted::lasting(role));
+            if user.roles() != before {
+                detail["roles"] = json!({ "before": before, "after": user.roles() });
+                detail["grants"] = json!(user.grants);
+            }
         }
         Ok(detail)
     })
@@ -152,8 +157,19 @@ pub(super) fn enable(ctx: &Ctx<'_>, input: ById<kind::User>) -> Result<UserView>
     })
 }
 
+/// Changes who asks, in what is their own, with the same rules.
+pub(super) fn alter_own(
+    ctx: &Ctx<'_>,
+    action: &'static str,
+    event: &str,
+    f: impl FnOnce(&mut User) -> Result<Value>,
+) -> Result<UserView> {
+    let (id, _, raised) = own(ctx)?;
+    alter(&raised, raised.require(action)?, id, event, f)
+}
+
 /// Changes a person under the rules that hold for every change; an empty detail means that nothing changed.
-fn alter(
+pub(super) fn alter(
     ctx: &Ctx<'_>,
     permit: Permit<'_>,
     id: UserId,
@@ -163,8 +179,13 @@ fn alter(
     permit.write(|change| {
         let all = store::users(&*change.tx, ctx.tenant)?;
         let before = all.iter().find(|user| user.id == id).ok_or_else(|| Error::not_found("user", id))?;
+        let me = matches!(&ctx.actor, Actor::Person { user, .. } if *user == id);
+        if !me {
+            roles::may_act_on(ctx, &*change.tx, before)?;
+        }
         let mut after = before.clone();
         let detail = f(&mut after)?;
+        roles::may_turn(ctx, &*change.tx, before, &after)?;
         if after == *before {
             return Ok(after.view());
         }
@@ -186,6 +207,7 @@ pub(super) fn reset(ctx: &Ctx<'_>, input: ById<kind::User>) -> Result<UserMade> 
             .tx
             .get(&USERS, &(ctx.tenant, input.id))?
             .ok_or_else(|| Error::not_found("user", input.id))?;
+        roles::may_act_on(ctx, &*change.tx, &user)?;
         if !user.is_active() {
             return Err(Error::conflict(format!("`{}` is disabled", user.login)).hint("enable them first"));
         }
@@ -227,8 +249,7 @@ pub(super) fn password(ctx: &Ctx<'_>, input: PasswordChanged) -> Result<Nothing>
 
 /// Changes one's own name.
 pub(super) fn rename(ctx: &Ctx<'_>, name: Name) -> Result<UserView> {
-    let (id, _, raised) = own(ctx)?;
-    alter(ctx, raised.require("identity.rename")?, id, "identity.changed", |user| {
+    alter_own(ctx, "identity.rename", "identity.changed", |user| {
         let detail = json!({ "name": { "before": user.name, "after": name } });
         user.name = name;
         Ok(detail)

@@ -4,11 +4,11 @@ use askama::Template;
 
 use super::door::pages::{explain, typed, typed_twice};
 use super::keys::{self, KeyChosen};
-use super::model::{KeyView, SessionView, UserView, role_of};
+use super::model::{KeyView, SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::{own, sessions};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Role, Shell, Theme};
+use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Shell, Theme};
 
 /// How long a browser remembers the theme.
 const THEME_SECONDS: i64 = 365 * 24 * 3600;
@@ -72,7 +72,7 @@ struct PeoplePage {
     shell: Shell,
     people: Vec<Person>,
     keys: Vec<KeyView>,
-    roles: Vec<&'static str>,
+    roles: Vec<String>,
     person: Typed,
     key: Typed,
     once: Option<Once>,
@@ -171,7 +171,7 @@ fn people_page(
         shell: Shell::new(ctx, request, "People", "/people"),
         people: people.into_iter().map(|user| Person { me: Some(user.id) == me, user }).collect(),
         keys,
-        roles: Role::ALL.into_iter().map(Role::word).collect(),
+        roles: super::roles::names(ctx)?,
         person: Typed { role: "operator".into(), ..Typed::default() },
         key: Typed { role: "viewer".into(), days: "365".into(), ..Typed::default() },
         once: None,
@@ -188,9 +188,13 @@ fn refused(ctx: &Ctx<'_>, request: &PageRequest, error: Error) -> Result<Reply> 
 }
 
 fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let made = role_of(request.field("role")).and_then(|role| {
+    let made = request.field("role").parse().and_then(|role| {
         let login = request.field("login").to_owned();
-        ops::create(ctx, UserChosen { login, name: request.field("name").parse()?, role, password: None })
+        let scope = request.field("scope").parse()?;
+        ops::create(
+            ctx,
+            UserChosen { login, name: request.field("name").parse()?, role, scope, password: None },
+        )
     });
     match made {
         Ok(made) => link_shown(ctx, request, made),
@@ -228,7 +232,9 @@ fn reset(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 fn change_role(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let id: UserId = request.param("id")?;
-    let changed = role_of(request.field("role"))
+    let changed = request
+        .field("role")
+        .parse()
         .and_then(|role| ops::change(ctx, UserChanged { id, name: None, role: Some(role) }));
     match changed {
         Ok(_) => done("/people", "The role is changed"),
@@ -257,8 +263,9 @@ fn create_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
             Error::invalid("the number of days is not valid").hint("a whole number, or nothing for no end")
         }),
     };
-    let made = role_of(request.field("role")).and_then(|role| {
-        keys::create(ctx, KeyChosen { name: request.field("name").parse()?, role, days: days()? })
+    let made = request.field("role").parse().and_then(|role| {
+        let scope = request.field("scope").parse()?;
+        keys::create(ctx, KeyChosen { name: request.field("name").parse()?, role, scope, days: days()? })
     });
     match made {
         Ok(made) => people_page(ctx, request, 200, |page| {

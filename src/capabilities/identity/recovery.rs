@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::model::{self, ApiKey, State, User, within};
+use super::model::{self, ApiKey, State, User};
+use super::roles::{self, Granted};
 use super::store::{self, KEYS, KEYS_BY_DIGEST, LINKS, LOGINS, SESSIONS, SESSIONS_BY_USER, SETUP, USERS};
 use crate::base::{Error, KeyId, Result, UserId};
 use crate::engine::store::{Read, Snapshot};
-use crate::kit::{Change, Ctx, Difference, Findings, Restored, Returnable, Role, Undone};
+use crate::kit::{Change, Ctx, Difference, Findings, Restored, Returnable};
 
 /// Sessions and links that a restore ends.
 const ENTRIES_MAX: usize = 100_000;
@@ -35,7 +36,7 @@ pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restor
         }
     }
     let shut_out = restored.last_of(&["identity.disabled", "identity.enabled"]);
-    let roles = roles_since(restored);
+    let grants = grants_since(restored);
     let passwords = restored.last_of(&["identity.password_changed"]);
     for user in store::users(&*change.tx, tenant)? {
         let id = user.id.to_string();
@@ -43,8 +44,8 @@ pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restor
         if shut_out.get(id.as_str()).is_some_and(|last| last.event == "identity.disabled") {
             after.state = State::Disabled;
         }
-        if let Some(role) = roles.get(&id).filter(|role| **role < user.role) {
-            after.role = *role;
+        if let Some(since) = grants.get(&id) {
+            after.grants = roles::kept(&*change.tx, tenant, &user.grants, since)?;
         }
         if passwords.contains_key(id.as_str()) {
             // Without it nobody could sign in; that it works again must be known.
@@ -68,22 +69,19 @@ pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restor
             let detail = json!({ "login": user.login, "because": BECAUSE });
             change.tell("identity.disabled", user.id, detail);
         }
-        if after.role != user.role {
-            let role = json!({ "before": user.role, "after": after.role });
-            change.tell("identity.changed", user.id, json!({ "role": role, "because": BECAUSE }));
+        if after.grants != user.grants {
+            let roles = json!({ "before": user.roles(), "after": after.roles() });
+            let detail = json!({ "roles": roles, "grants": after.grants, "because": BECAUSE });
+            change.tell("identity.changed", user.id, detail);
         }
     }
     Ok(())
 }
 
-/// The last role that each person was given.
-fn roles_since(restored: &Restored) -> BTreeMap<String, Role> {
+/// What each person was given last.
+fn grants_since(restored: &Restored) -> BTreeMap<String, Vec<Granted>> {
     let changed = restored.undone.iter().filter(|undone| undone.event == "identity.changed");
-    let role = |undone: &Undone| {
-        let role: serde_json::Value = undone.field("role")?;
-        Some((undone.subject.clone(), serde_json::from_value(role.get("after")?.clone()).ok()?))
-    };
-    changed.filter_map(role).collect()
+    changed.filter_map(|undone| Some((undone.subject.clone(), undone.field("grants")?))).collect()
 }
 
 /// What stands in events that a restore tells again.
@@ -178,10 +176,8 @@ fn differing(ctx: &Ctx<'_>, then: &Snapshot, filter: &str) -> Result<Vec<Differe
 }
 
 fn difference(now: &User, then: &User) -> Option<Difference> {
-    let fields = [
-        ("name", now.name.to_string(), then.name.to_string()),
-        ("role", now.role.word().to_owned(), then.role.word().to_owned()),
-    ];
+    let fields =
+        [("name", now.name.to_string(), then.name.to_string()), ("roles", now.roles(), then.roles())];
     Difference::of(now.id, &now.login, fields)
 }
 
@@ -194,13 +190,16 @@ fn bring_back(ctx: &Ctx<'_>, change: &mut Change<'_>, then: &Snapshot, subject: 
     })?;
     let all = store::users(&*change.tx, ctx.tenant)?;
     let user = all.iter().find(|user| user.id == id).ok_or_else(|| Error::not_found("user", id))?;
-    within(ctx.actor.role(), before.role)?;
-    let back = User { name: before.name, role: before.role, ..user.clone() };
+    let back = User { name: before.name, grants: before.grants, ..user.clone() };
+    roles::may_act_on(ctx, &*change.tx, user)?;
+    roles::may_turn(ctx, &*change.tx, user, &back)?;
     let told = difference(user, &back)
         .ok_or_else(|| Error::conflict(format!("`{}` has the name and the role of then", user.login)))?;
     model::keeps_an_owner(&all, user, &back)?;
     change.tx.put(&USERS, &(ctx.tenant, id), &back)?;
-    change.tell("identity.changed", id, told.detail());
+    let mut detail = told.detail();
+    detail["grants"] = json!(back.grants);
+    change.tell("identity.changed", id, detail);
     Ok(told)
 }
 
@@ -211,11 +210,13 @@ mod tests {
     use crate::capabilities::identity::model::Digest;
     use crate::capabilities::identity::ops::{self, UserChanged, UserChosen};
     use crate::capabilities::identity::{keys, login_link, session_actor, tests as identity};
-    use crate::kit::{ById, Nothing, recovery_sample};
+    use crate::kit::{ById, Nothing, Role, Undone, recovery_sample};
 
     fn person(ctx: &Ctx<'_>, login: &str, role: Role) -> UserId {
         let name = "Somebody".parse().unwrap();
-        ops::create(ctx, UserChosen { login: login.into(), name, role, password: None }).unwrap().user.id
+        let scope = crate::kit::Scope::default();
+        let chosen = UserChosen { login: login.into(), name, role: role.into(), scope, password: None };
+        ops::create(ctx, chosen).unwrap().user.id
     }
 
     fn user(ctx: &Ctx<'_>, id: UserId) -> User {
@@ -258,7 +259,7 @@ mod tests {
         };
         let (kept, revoked) = (key("kept"), key("revoked"));
         assert_eq!(found(&ctx), Vec::<String>::new());
-        let role = |before: &str, after: &str| json!({ "role": { "before": before, "after": after } });
+        let role = |_: &str, after: &str| json!({ "grants": [{ "role": after }] });
         let told = recovery_sample(
             vec![
                 undone("identity.disabled", left, json!({})),
@@ -275,8 +276,8 @@ mod tests {
         write(&ctx, |change| restored(&ctx, change, &told)).unwrap();
         assert_eq!(session_actor(&site, &cookie, site.clock.now()).unwrap().map(|a| a.text()), None);
         assert!(!user(&ctx, left).is_active());
-        assert!(user(&ctx, demoted).is_active() && user(&ctx, demoted).role == Role::Viewer);
-        assert_eq!(user(&ctx, raised).role, Role::Viewer, "nobody gets more by a restore");
+        assert!(user(&ctx, demoted).is_active() && user(&ctx, demoted).roles() == "viewer");
+        assert_eq!(user(&ctx, raised).roles(), "viewer", "nobody gets more by a restore");
         assert!(user(&ctx, owner).is_active_owner(), "the last owner can let the others in");
         let opens =
             |text: &str| crate::capabilities::identity::key_actor(&site, text, "x").unwrap().is_some();
@@ -293,7 +294,7 @@ mod tests {
         let ctx = Ctx::system(&site, "test");
         let id = person(&ctx, "omar", Role::Operator);
         let then = ctx.read().unwrap();
-        let (name, role) = (Some("Omr".parse().unwrap()), Some(Role::Viewer));
+        let (name, role) = (Some("Omr".parse().unwrap()), Some(Role::Viewer.into()));
         ops::change(&ctx, UserChanged { id, name, role }).unwrap();
         ops::disable(&ctx, ById { id }).unwrap();
         let late = person(&ctx, "late", Role::Viewer);
@@ -302,7 +303,10 @@ mod tests {
         let back = |id: UserId| write(&ctx, |change| bring_back(&ctx, change, &then, &id.to_string()));
         back(id).unwrap();
         let now = user(&ctx, id);
-        assert_eq!((now.name.as_str(), now.role, now.is_active()), ("Somebody", Role::Operator, false));
+        assert_eq!(
+            (now.name.as_str(), now.roles().as_str(), now.is_active()),
+            ("Somebody", "operator", false)
+        );
         assert!(back(id).is_err() && back(late).is_err());
     }
 
@@ -320,7 +324,7 @@ mod tests {
         assert!(text.contains("login name does not lead here"), "{text}");
         let text = break_it(&|change| {
             change.tx.put(&LOGINS, &login, &owner.id)?;
-            let demoted = User { role: Role::Viewer, ..owner.clone() };
+            let demoted = User { grants: vec![Granted::lasting(Role::Viewer.into())], ..owner.clone() };
             change.tx.put(&USERS, &(ctx.tenant, owner.id), &demoted)
         });
         assert!(text.contains("nobody who can sign in is an owner"), "{text}");

@@ -1,8 +1,10 @@
 //! Sessions of browsers: begun by the door, checked at every request, ended by their owner, by time or by an owner.
 
+use std::sync::Arc;
+
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
-use super::{memory, own};
+use super::{memory, own, roles};
 use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
@@ -53,18 +55,24 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         return Ok(None);
     }
     let (tenant, digest) = (site.tenant, Digest::of(cookie));
-    let (session, user) = {
+    let (session, user, rights) = {
         let read = site.store.read()?;
         let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
-        (session, user)
+        let rights = roles::rights(&read, tenant, &user.grants, now)?;
+        (session, user, rights)
     };
     let used = memory::of(site).uses.last(&digest, session.used);
     if session.is_over(used, now) || !user.is_active() {
         return Ok(None);
     }
-    let actor =
-        Actor::Person { user: user.id, session: session.id, name: user.name.to_string(), role: user.role };
+    let actor = Actor::Person {
+        user: user.id,
+        session: session.id,
+        name: user.name.to_string(),
+        rights: Arc::new(rights),
+        proved: session.created,
+    };
     Ok(Some(Found { digest, used, actor }))
 }
 

@@ -1,13 +1,14 @@
 //! Tables of people, sessions, keys and one-time links.
 
 use super::model::{ApiKey, Digest, Link, Session, User};
+use super::roles::MadeRole;
 use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 8] = [
+pub(super) const NAMES: [&str; 9] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -16,6 +17,7 @@ pub(super) const NAMES: [&str; 8] = [
     "identity_keys_by_digest",
     "identity_links",
     "identity_setup",
+    "identity_roles",
 ];
 
 impl Digest {
@@ -59,6 +61,9 @@ pub(super) static KEYS_BY_DIGEST: Table<(TenantId, Digest), KeyId> = Table::new(
 pub(super) static LINKS: Table<(TenantId, Digest), Link> = Table::new(NAMES[6]);
 /// Digest of the setup code, until the first owner exists.
 pub(super) static SETUP: Table<TenantId, Digest> = Table::new(NAMES[7]);
+
+/// Roles that were made here, by name.
+pub(super) static ROLES: Table<(TenantId, String), MadeRole> = Table::new(NAMES[8]);
 
 /// Everybody, in the order in which they were added.
 pub(super) fn users(read: &impl Read, tenant: TenantId) -> Result<Vec<User>> {

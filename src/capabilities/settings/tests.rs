@@ -27,7 +27,13 @@ fn the_stored_name_is_loaded_and_only_an_owner_changes_it() {
     };
     assert!(status == 200 && text.contains("BEGIN CERTIFICATE") && text.contains("muster.test"));
 
-    let viewer = Actor::Person { user, session, name: "Omar".into(), role: crate::kit::Role::Viewer };
+    let viewer = Actor::Person {
+        user,
+        session,
+        name: "Omar".into(),
+        rights: crate::kit::Rights::of(crate::kit::Role::Viewer),
+        proved: ctx.now,
+    };
     let ctx = Ctx::new(&site, viewer, Request::default());
     assert_eq!(ops::find(&ctx, Nothing {}).unwrap().name, "Plant 03");
     let name = "x".parse().unwrap();

@@ -10,7 +10,7 @@ use crate::engine::host::Space;
 use crate::engine::logs::Line;
 use crate::engine::series::Batch;
 use crate::engine::store::Read;
-use crate::kit::{Actor, Nothing, Request, Role, Site};
+use crate::kit::{Actor, Nothing, Request, Rights, Role, Site};
 
 const GIB: u64 = 1 << 30;
 const DAYS: u64 = 4;
@@ -133,7 +133,11 @@ fn what_uses_the_disk_is_told_and_kept_by_day() {
 fn owner(site: &Site, role: Role) -> Ctx<'_> {
     let name = "Inès".to_owned();
     let (user, session) = (site.clock.id(), site.clock.id());
-    Ctx::new(site, Actor::Person { user, session, name, role }, Request::default())
+    Ctx::new(
+        site,
+        Actor::Person { user, session, name, rights: Rights::of(role), proved: site.clock.now() },
+        Request::default(),
+    )
 }
 
 #[test]

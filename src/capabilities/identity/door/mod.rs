@@ -14,13 +14,14 @@ use serde_json::json;
 use super::model::{
     Digest, LOGIN_LINK_LIFETIME, Link, Purpose, RESET_LINK_LIFETIME, State, User, check_password, login_name,
 };
+use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
 use super::{memory, sessions};
 use crate::base::buckets::Buckets;
 use crate::base::{Error, Name, Result, SessionId, UserId, machine};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
-use crate::kit::{Actor, Change, Ctx, Role, Site};
+use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
 
 /// Signs of a setup code: no letter that looks like a digit.
 const CODE_SIGNS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -113,7 +114,7 @@ pub(super) fn set_up(ctx: &Ctx<'_>, input: &SetUp<'_>) -> Result<String> {
         login,
         name,
         password: Some(hash),
-        role: Role::Owner,
+        grants: vec![Granted::lasting(Role::Owner.into())],
         state: State::Active,
         created: ctx.now,
         last_login: Some(ctx.now),
@@ -129,7 +130,7 @@ pub(super) fn set_up(ctx: &Ctx<'_>, input: &SetUp<'_>) -> Result<String> {
         change.tx.delete(&SETUP, &ctx.tenant)?;
         change.tx.put(&USERS, &(ctx.tenant, user.id), &user)?;
         change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
-        change.tell("identity.set_up", user.id, json!({ "login": user.login, "role": user.role }));
+        change.tell("identity.set_up", user.id, json!({ "login": user.login, "roles": user.roles() }));
         sessions::begin(ctx, change, &user, session)
     })?;
     memory.set_up.store(true, Ordering::Relaxed);
@@ -200,7 +201,7 @@ pub fn login_link(site: &Site) -> Result<String> {
         login: login_name("owner")?,
         name: "Owner".parse()?,
         password: None,
-        role: Role::Owner,
+        grants: vec![Granted::lasting(Role::Owner.into())],
         state: State::Active,
         created: ctx.now,
         last_login: None,
@@ -211,7 +212,7 @@ pub fn login_link(site: &Site) -> Result<String> {
             change.tx.delete(&SETUP, &ctx.tenant)?;
             change.tx.put(&USERS, &(ctx.tenant, fresh.id), &fresh)?;
             change.tx.put(&LOGINS, &(ctx.tenant, fresh.login.clone()), &fresh.id)?;
-            change.tell("identity.set_up", fresh.id, json!({ "login": fresh.login, "role": fresh.role }));
+            change.tell("identity.set_up", fresh.id, json!({ "login": fresh.login, "roles": fresh.roles() }));
         }
         let first = users.is_empty().then_some(fresh.id);
         let owner = users.iter().find(|user| user.is_active_owner()).map(|user| user.id).or(first);
@@ -338,7 +339,13 @@ fn enter(
 /// The person in the session that is about to begin, so that the journal names them. Raised for this one act only.
 fn raised<'a>(ctx: &Ctx<'a>, user: &User) -> (Ctx<'a>, SessionId) {
     let session = ctx.site.clock.id();
-    let actor = Actor::Person { user: user.id, session, name: user.name.to_string(), role: Role::Owner };
+    let actor = Actor::Person {
+        user: user.id,
+        session,
+        name: user.name.to_string(),
+        rights: Rights::of(Role::Owner),
+        proved: ctx.now,
+    };
     (Ctx { actor, ..ctx.clone() }, session)
 }
 

@@ -1,0 +1,232 @@
+//! Who gives what to whom, and what becomes of it.
+
+use super::elevation::{Elevated, elevate, step_down};
+use super::ops::{self as roles, ByName, GrantChosen, RoleChosen, Withdrawn};
+use super::*;
+use crate::base::{Kind, Name, Secret, Span, UserId};
+use crate::capabilities::identity::keys::{self, KeyChosen};
+use crate::capabilities::identity::ops::{self, UserChanged, UserChosen};
+use crate::capabilities::identity::tests::{anonymous, owned};
+use crate::capabilities::identity::{door, session_actor};
+use crate::kit::{Actor, ById, Nothing, Request, Site};
+
+const PASSWORD: &str = "correct horse battery";
+
+fn person<'a>(site: &'a Site, by: &Ctx<'_>, login: &str, role: &str) -> (UserId, Ctx<'a>) {
+    let name: Name = login.parse().unwrap();
+    let chosen = UserChosen {
+        login: login.into(),
+        name,
+        role: role.parse().unwrap(),
+        scope: Scope::default(),
+        password: Some(Secret::new(PASSWORD.into())),
+    };
+    let id = ops::create(by, chosen).unwrap().user.id;
+    (id, signed_in(site, login))
+}
+
+fn signed_in<'a>(site: &'a Site, login: &str) -> Ctx<'a> {
+    let cookie = door::sign_in(&anonymous(site, "10.0.0.9"), login, PASSWORD).unwrap();
+    let actor = session_actor(site, &cookie, site.clock.now()).unwrap().unwrap();
+    Ctx::new(site, actor, Request::default())
+}
+
+/// The same session with what its person may do now.
+fn again<'a>(site: &'a Site, ctx: &Ctx<'_>) -> Ctx<'a> {
+    let Actor::Person { user, session, name, proved, .. } = ctx.actor.clone() else { panic!("no person") };
+    let read = site.store.read().unwrap();
+    let known = read.get(&crate::capabilities::identity::store::USERS, &(ctx.tenant, user)).unwrap().unwrap();
+    let rights = Arc::new(rights(&read, ctx.tenant, &known.grants, site.clock.now()).unwrap());
+    Ctx::new(site, Actor::Person { user, session, name, rights, proved }, Request::default())
+}
+
+fn kind<T>(result: Result<T>) -> Option<Kind> {
+    result.err().map(|e| e.kind())
+}
+
+fn grant(id: UserId, role: &str, scope: &str, standing: Standing) -> GrantChosen {
+    let (role, scope) = (role.parse().unwrap(), scope.parse().unwrap());
+    GrantChosen { id, role, scope, standing, until: None, reason: "on call".into() }
+}
+
+#[test]
+fn whoever_has_less_does_not_act_on_who_has_more() {
+    let (site, _folder, _) = owned();
+    let system = Ctx::system(&site, "test");
+    let ines = signed_in(&site, "ines");
+    let Actor::Person { user: ines, .. } = ines.actor else { panic!("no person") };
+    let (_, admin) = person(&site, &system, "ada", "administrator");
+    let forbidden = Some(Kind::Forbidden);
+    assert_eq!(kind(ops::reset(&admin, ById { id: ines })), forbidden, "a link would be a way up");
+    assert_eq!(kind(ops::disable(&admin, ById { id: ines })), forbidden);
+    let viewer = Some("viewer".parse().unwrap());
+    let demoted = UserChanged { id: ines, name: None, role: viewer };
+    assert_eq!(kind(ops::change(&admin, demoted)), forbidden);
+    let (omar, _) = person(&site, &admin, "omar", "operator");
+    let raised = UserChanged { id: omar, name: None, role: Some("owner".parse().unwrap()) };
+    assert_eq!(kind(ops::change(&admin, raised)), forbidden);
+    assert_eq!(kind(roles::grant(&admin, grant(omar, "owner", "", Standing::Eligible))), forbidden);
+    assert_eq!(kind(roles::grant(&admin, grant(omar, "auditor", "", Standing::Held))), None);
+    assert_eq!(kind(ops::disable(&admin, ById { id: omar })), None);
+
+    let (auditor, narrow) = person(&site, &admin, "eve", "viewer");
+    roles::grant(&admin, grant(auditor, "administrator", "site:lyon", Standing::Held)).unwrap();
+    let narrow = again(&site, &narrow);
+    assert!(narrow.actor.may("identity.create"));
+    let chosen = |role: &str| KeyChosen {
+        name: "k".parse().unwrap(),
+        role: role.parse().unwrap(),
+        scope: "site:lyon".parse().unwrap(),
+        days: None,
+    };
+    assert_eq!(kind(keys::create(&narrow, chosen("viewer"))), forbidden, "people have no site");
+    let wide = KeyChosen { scope: Scope::default(), ..chosen("owner") };
+    assert_eq!(kind(keys::create(&admin, wide)), forbidden);
+    assert_eq!(kind(keys::create(&admin, chosen("administrator"))), None);
+}
+
+#[test]
+fn roles_are_made_changed_and_removed() {
+    let (site, _folder, _) = owned();
+    let system = Ctx::system(&site, "test");
+    let (_, admin) = person(&site, &system, "ada", "administrator");
+    let chosen = |name: &str, permissions: &str| RoleChosen {
+        name: name.parse().unwrap(),
+        about: "Line 7".into(),
+        permissions: permissions.into(),
+    };
+    for (name, permissions, expected) in [
+        ("owner", "agents.read", Kind::Conflict),
+        ("line-lead", "", Kind::Invalid),
+        ("line-lead", "agents", Kind::Invalid),
+        ("line-lead", "*", Kind::Forbidden),
+        ("line-lead", "tenants.create", Kind::Forbidden),
+    ] {
+        assert_eq!(kind(roles::create(&admin, chosen(name, permissions))), Some(expected), "{permissions}");
+    }
+    roles::create(&admin, chosen("line-lead", "agents.*, -agents.retire")).unwrap();
+    assert_eq!(kind(roles::create(&admin, chosen("line-lead", "agents.*"))), Some(Kind::Conflict));
+    let (omar, ctx) = person(&site, &admin, "omar", "line-lead");
+    assert!(ctx.actor.may("agents.change") && !ctx.actor.may("agents.retire"));
+    roles::change(&admin, chosen("line-lead", "tasks.create")).unwrap();
+    let ctx = again(&site, &ctx);
+    assert!(!ctx.actor.may("agents.change") && ctx.actor.may("tasks.create"), "at once");
+    let by_name = || ByName { name: "line-lead".parse().unwrap() };
+    let error = roles::remove(&admin, by_name()).unwrap_err();
+    assert!(error.message().contains("1 people or keys"), "{error}");
+    let counts = roles::list(&admin, Nothing {}).unwrap().items;
+    assert_eq!(counts.iter().find(|role| !role.built_in).unwrap().count, 1);
+    let withdrawn = Withdrawn {
+        id: omar,
+        role: "line-lead".parse().unwrap(),
+        scope: Scope::default(),
+        standing: Standing::Held,
+    };
+    roles::withdraw(&admin, withdrawn).unwrap();
+    roles::remove(&admin, by_name()).unwrap();
+    assert_eq!(kind(roles::remove(&admin, by_name())), Some(Kind::NotFound));
+    assert!(!again(&site, &ctx).actor.may("tasks.create"));
+}
+
+#[test]
+fn a_role_on_demand_is_taken_up_for_a_while() {
+    let (site, _folder, _) = owned();
+    let system = Ctx::system(&site, "test");
+    let (omar, ctx) = person(&site, &system, "omar", "viewer");
+    let ask = |minutes, reason: &str, scope: &str| Elevated {
+        role: "operator".parse().unwrap(),
+        scope: scope.parse().unwrap(),
+        minutes,
+        reason: reason.into(),
+    };
+    let reason = "press 7 is down";
+    assert_eq!(kind(elevate(&ctx, ask(30, reason, ""))), Some(Kind::Forbidden));
+    roles::grant(&system, grant(omar, "operator", "site:lyon", Standing::Eligible)).unwrap();
+    for (minutes, why, scope, expected) in [
+        (0, reason, "site:lyon", Kind::Invalid),
+        (721, reason, "site:lyon", Kind::Invalid),
+        (30, "so", "site:lyon", Kind::Invalid),
+        (30, reason, "", Kind::Forbidden),
+        (30, reason, "site:paris", Kind::Forbidden),
+    ] {
+        assert_eq!(kind(elevate(&ctx, ask(minutes, why, scope))), Some(expected), "{minutes} {why} {scope}");
+    }
+    elevate(&ctx, ask(30, reason, "site:lyon line:7")).unwrap();
+    assert!(again(&site, &ctx).actor.may("tasks.create"));
+    step_down(&ctx, Nothing {}).unwrap();
+    assert!(!again(&site, &ctx).actor.may("tasks.create"));
+    assert_eq!(kind(step_down(&ctx, Nothing {})), Some(Kind::Conflict));
+    elevate(&ctx, ask(30, reason, "site:lyon")).unwrap();
+    site.clock.advance(Span::from_minutes(30));
+    assert!(!again(&site, &ctx).actor.may("tasks.create"), "it ends by itself");
+    roles::sweep(&Ctx::system(&site, "test")).unwrap();
+    let left = ops::find(&ctx, omar).unwrap();
+    assert_eq!(left.roles, "viewer; operator with site:lyon, on demand");
+    let told = site.store.changes(0, 1_000).unwrap();
+    let events: Vec<&str> = told.iter().flat_map(|c| &c.events).map(|event| event.name.as_str()).collect();
+    for event in ["identity.elevated", "identity.stepped_down", "identity.grant_ended"] {
+        assert!(events.contains(&event), "{event}");
+    }
+}
+
+#[test]
+fn why_tells_grant_by_grant() {
+    let (site, _folder, _) = owned();
+    let system = Ctx::system(&site, "test");
+    let (omar, _) = person(&site, &system, "omar", "viewer");
+    roles::grant(&system, grant(omar, "operator", "site:lyon", Standing::Eligible)).unwrap();
+    let ask = |permission: &str| why::Asked { id: omar, permission: permission.into() };
+    let read = why::why(&system, ask("agents.read")).unwrap();
+    assert!(read.may && read.grants[0].gives && !read.grants[1].gives);
+    assert_eq!(read.grants[0].because, "`viewer` includes it by `*.read`");
+    let retire = why::why(&system, ask("agents.retire")).unwrap();
+    assert!(!retire.may);
+    assert_eq!(retire.grants[1].because, "`operator` includes it by `agents.*`, once it is taken up");
+    let people = why::why(&system, ask("identity.read")).unwrap();
+    assert_eq!(people.grants[0].because, "`viewer` leaves it out by `-identity.*`");
+    ops::disable(&system, ById { id: omar }).unwrap();
+    let read = why::why(&system, ask("agents.read")).unwrap();
+    assert!(!read.may && read.answer.ends_with("they are shut out."), "{}", read.answer);
+}
+
+#[test]
+fn a_role_from_before_there_were_grants_becomes_one() {
+    use crate::base::TenantId;
+    use crate::engine::store::Table;
+    use serde::{Deserialize, Serialize};
+    #[derive(Serialize, Deserialize)]
+    struct Old {
+        id: UserId,
+        login: String,
+        name: Name,
+        password: Option<String>,
+        role: String,
+        state: String,
+        created: Timestamp,
+        last_login: Option<Timestamp>,
+    }
+    const OLD: Table<(TenantId, UserId), Old> = Table::new("identity_users");
+    let (site, _folder, _) = owned();
+    let ctx = Ctx::system(&site, "test");
+    let (omar, _) = person(&site, &ctx, "omar", "viewer");
+    ctx.require("identity.test")
+        .unwrap()
+        .write(|change| {
+            let old = Old {
+                id: omar,
+                login: "omar".into(),
+                name: "Omar".parse()?,
+                password: None,
+                role: "operator".into(),
+                state: "active".into(),
+                created: ctx.now,
+                last_login: None,
+            };
+            change.tx.put(&OLD, &(ctx.tenant, omar), &old)?;
+            adopt(change.tx)
+        })
+        .unwrap();
+    assert_eq!(ops::find(&ctx, omar).unwrap().grants, [Granted::lasting(Role::Operator.into())]);
+    let owner = ops::users(&ctx, Nothing {}).unwrap().items.remove(0);
+    assert_eq!(owner.roles, "owner", "who has grants keeps them");
+}
