@@ -32,6 +32,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rumqttd", &["engine::broker"]),
     ("sysinfo", &["engine::host"]),
     ("actix_web", &["engine::http", "surface"]),
+    ("actix_http", &["engine::http"]),
+    ("actix_service", &["engine::http"]),
+    ("ipnet", &["base"]),
     (
         "rustls",
         &["engine::http", "engine::broker", "engine::crypto", "engine::outbound", "surface", "server"],

@@ -16,6 +16,7 @@ mod notify;
 mod progress;
 mod rebuild;
 mod recovery_key;
+mod reload;
 mod restore;
 mod serve;
 mod stop;
@@ -62,6 +63,8 @@ enum Role {
     /// Makes anew what follows from something else, while the server is stopped.
     #[command(subcommand)]
     Rebuild(rebuild::Rebuild),
+    /// Lets the running server read the files of its HTTPS certificate again; no connection ends.
+    Reload(Folder),
     /// Gives room of the state's file back to the disk, while the server is stopped.
     Compact(Folder),
     /// Changes what seals the keys at rest.
@@ -183,6 +186,7 @@ pub fn run() -> ExitCode {
         Role::Restore(arguments) => restore::restore(&arguments),
         Role::Verify(arguments) => verify::verify(&arguments),
         Role::Rebuild(role) => rebuild::rebuild(&role),
+        Role::Reload(folder) => reload::reload(&folder),
         Role::Compact(folder) => rebuild::compact(&folder),
         Role::Keys(role) => keys::keys(&role),
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
@@ -258,6 +262,7 @@ mod tests {
             "muster verify a.muster --key -",
             "muster rebuild index --data x",
             "muster compact --data x",
+            "muster reload --data x",
             "muster rebuild state",
             "muster keys rotate --to passphrase --new-passphrase - --data x",
             "muster recovery-key show --shares --number 2",

@@ -52,6 +52,8 @@ pub struct Op {
     pub method: Method,
     /// Path below `/api/v1`, with `{name}` for parts that come from the path.
     pub path: &'static str,
+    /// As how many ordinary requests it counts, for those who ask very often.
+    pub cost: u32,
     /// JSON Schema of the input; path and query values are read by it.
     pub input: Value,
     /// JSON Schema of the output.
@@ -162,6 +164,13 @@ impl Ops {
         }
     }
 
+    /// The operation before this is dear: one counts as so many ordinary requests.
+    pub fn costs(&mut self, cost: u32) {
+        if let Some(op) = self.0.last_mut() {
+            op.cost = cost;
+        }
+    }
+
     fn add<I, O>(
         &mut self,
         method: Method,
@@ -181,6 +190,7 @@ impl Ops {
             doc,
             method,
             path,
+            cost: 1,
             input: schemars::schema_for!(I).to_value(),
             output: schemars::schema_for!(O).to_value(),
             run: Box::new(move |ctx, input| Ok(serde_json::to_value(run(ctx, read(input)?)?)?)),

@@ -104,6 +104,8 @@ pub struct Page {
     pub form: bool,
     /// Who may open it.
     pub access: Access,
+    /// As how many ordinary requests it counts, for those who ask very often.
+    pub cost: u32,
     /// What runs.
     pub run: PageFn,
 }
@@ -128,19 +130,25 @@ pub struct Pages {
 impl Pages {
     /// A page for who is signed in.
     pub fn get(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: false, access: Access::SignedIn, run });
+        self.pages.push(Page { path, form: false, access: Access::SignedIn, cost: 1, run });
     }
     /// A form for who is signed in.
     pub fn post(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: true, access: Access::SignedIn, run });
+        self.pages.push(Page { path, form: true, access: Access::SignedIn, cost: 1, run });
     }
     /// A page for anybody.
     pub fn open_get(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: false, access: Access::Anyone, run });
+        self.pages.push(Page { path, form: false, access: Access::Anyone, cost: 1, run });
     }
     /// A form for anybody.
     pub fn open_post(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: true, access: Access::Anyone, run });
+        self.pages.push(Page { path, form: true, access: Access::Anyone, cost: 1, run });
+    }
+    /// The page before this is dear: one counts as so many ordinary requests.
+    pub fn costs(&mut self, cost: u32) {
+        if let Some(page) = self.pages.last_mut() {
+            page.cost = cost;
+        }
     }
     /// A live part.
     pub fn live(&mut self, topic: &'static str, run: LiveFn) {

@@ -1,11 +1,13 @@
 //! Who asks, and whether a browser may have been tricked into asking.
 
+use std::net::IpAddr;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 
 use super::Surface;
 use crate::base::{Error, Result, Timestamp};
-use crate::engine::http::request_id;
+use crate::engine::http::{Standings, request_id};
 use crate::kit::{Actor, Ctx, Request, Site, Theme};
 
 /// Name of the session's cookie.
@@ -21,6 +23,8 @@ const KEY_PREFIX: &str = "mst_";
 pub(super) struct Caller {
     pub(super) id: String,
     pub(super) from: String,
+    pub(super) peer: Option<IpAddr>,
+    pub(super) standings: Standings,
     session: Option<String>,
     authorization: Option<String>,
     theme: Theme,
@@ -43,6 +47,8 @@ impl Caller {
             id: request_id(request),
             // The connection's own address: forwarding headers can be forged.
             from: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(),
+            peer: request.peer_addr().map(|a| a.ip()),
+            standings: Standings::of(request),
             session: cookie(SESSION_COOKIE).filter(|v| !v.is_empty()),
             authorization: text(&header::AUTHORIZATION),
             theme: Theme::find(&cookie(THEME_COOKIE).unwrap_or_default()),

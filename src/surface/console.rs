@@ -148,6 +148,10 @@ fn run(
     if anonymous && access == Access::SignedIn {
         return Ok(Outcome::Elsewhere(entrance(surface, posted, asked)));
     }
+    match posted && access == Access::Anyone {
+        true => surface.rates.door(&ctx, caller)?,
+        false => surface.rates.known(&ctx, caller, page.map_or(1, |page| page.cost))?,
+    }
     if posted && !anonymous {
         caller.token(&ctx, asked.field("csrf"))?;
     }
@@ -175,7 +179,8 @@ fn entrance(surface: &Surface, posted: bool, asked: &PageRequest) -> String {
 /// What a person can mend in the form is told on the form's page; everything else has a page of its own.
 fn failed(request: &HttpRequest, caller: &Caller, posted: bool, error: Error) -> HttpResponse {
     let mendable = matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::TooMany);
-    if posted && mendable {
+    // Who asks too often would only be sent to ask again.
+    if posted && mendable && !caller.standings.exceeded() {
         let referer =
             request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
         let message = match error.hint_text() {

@@ -48,7 +48,7 @@ pub(super) fn body(caller: &Caller, refusal: &Refusal) -> HttpResponse {
 }
 
 /// The error as a page for who reads pages, as a problem for the others.
-pub(super) fn either(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
+pub fn either(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
     let caller = Caller::of(request);
     let accept = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") { page(&caller, refusal) } else { body(&caller, refusal) }

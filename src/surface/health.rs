@@ -47,7 +47,9 @@ async fn numbers(surface: web::Data<Surface>, request: HttpRequest) -> HttpRespo
         let caller = caller.clone();
         move || -> Result<String> {
             if !local {
-                caller.api(&surface, false)?.require("settings.read")?;
+                let ctx = caller.api(&surface, false)?;
+                ctx.require("settings.read")?;
+                surface.rates.known(&ctx, &caller, 1)?;
             }
             Ok(metrics::text(&surface))
         }

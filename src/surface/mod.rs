@@ -23,6 +23,7 @@ mod input;
 mod live;
 mod metrics;
 mod openapi;
+mod rates;
 mod reference;
 mod rest;
 
@@ -41,10 +42,16 @@ use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
 use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
 
+pub use errors::either as refuse;
 pub use follow::{FollowStats, Following};
 pub use gate::{Door, Gate};
 pub use ingest::{Ingest, IngestStats, JoinFn};
+pub use rates::Rates;
 pub use rest::call;
+
+/// Paths that tell nothing of the site, and so are answered whatever the server is called: probes reach it by odd names,
+/// and the page that says so needs its style.
+pub const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/static/"];
 
 /// How the surface learns who asks.
 #[derive(Clone, Copy)]
@@ -67,6 +74,7 @@ pub struct Surface {
     ops: Ops,
     pages: Pages,
     openapi: serde_json::Value,
+    rates: Rates,
     ready: AtomicBool,
     parts: OnceLock<Parts>,
 }
@@ -88,13 +96,14 @@ impl Surface {
         capabilities: &[&'static dyn Capability],
         doors: Doors,
         traffic: Arc<Traffic>,
+        rates: Rates,
     ) -> Result<Arc<Surface>> {
         let (ops, mut pages) = (ops(capabilities), Pages::default());
         capabilities.iter().for_each(|c| c.pages(&mut pages));
         check(&ops, &pages)?;
         let openapi = openapi::document(&ops);
         let (ready, parts) = (AtomicBool::new(false), OnceLock::new());
-        Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, ready, parts }))
+        Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, rates, ready, parts }))
     }
 
     /// Mounts every route; given to `engine::http::Server::start`.

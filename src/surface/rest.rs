@@ -84,6 +84,7 @@ async fn run(
     payload: web::Payload,
 ) -> HttpResponse {
     let caller = Caller::of(&request);
+    caller.standings.tell();
     match answer(surface, index, &caller, &request, payload).await {
         Ok(Answer::Value(Value::Null)) => HttpResponse::NoContent().finish(),
         Ok(Answer::Value(value)) => HttpResponse::Ok().json(value),
@@ -108,6 +109,7 @@ async fn answer(
     let call = move || {
         let op = surface.ops.0.get(index).ok_or_else(|| Error::internal("the operation is gone"))?;
         let ctx = caller.api(&surface, op.method != Method::Get)?;
+        surface.rates.known(&ctx, &caller, op.cost)?;
         let span =
             tracing::info_span!("op", name = op.name, request.id = %caller.id, actor.id = %ctx.actor.text());
         span.in_scope(|| {

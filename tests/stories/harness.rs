@@ -183,6 +183,47 @@ impl Browser {
         answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned())
     }
 
+    /// The session's cookie, as a request carries it.
+    pub(crate) fn cookie(&self) -> String {
+        let jar = self.agent.cookie_jar_lock();
+        let cookie = jar.iter().find(|cookie| cookie.name() == "__Host-muster").expect("a session");
+        format!("{}={}", cookie.name(), cookie.value())
+    }
+
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let call = self.agent.get(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let mut answer = call.call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    /// Posts a form with these headers, and none of a browser's own.
+    pub(crate) fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &[(&str, &str)],
+    ) -> (u16, String) {
+        let call = self.agent.post(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let mut answer = call.send_form(form.iter().copied()).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    /// Changes something through the API with the cookie of this session.
+    pub(crate) fn patch(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        csrf: Option<&str>,
+        body: Value,
+    ) -> (u16, Value) {
+        let call = self.agent.patch(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let call = csrf.into_iter().fold(call, |call, token| call.header("x-csrf-token", token));
+        answer(call.send_json(body).unwrap())
+    }
+
     /// Posts a form; returns the status and where it leads.
     pub(crate) fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, String) {
         let mut answer = self
@@ -225,6 +266,12 @@ impl Api {
             call = call.header("authorization", self.bearer());
         }
         answer(call.call().unwrap())
+    }
+
+    pub(crate) fn head(&self, path: &str) -> (u16, ureq::http::HeaderMap) {
+        let call = self.agent.head(format!("{}{path}", self.base)).header("authorization", self.bearer());
+        let answer = call.call().unwrap();
+        (answer.status().as_u16(), answer.headers().clone())
     }
 
     pub(crate) fn post(&self, path: &str, body: Value) -> (u16, Value) {

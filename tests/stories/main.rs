@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod attacks;
 mod audit;
 mod backups;
 mod clients;
 mod crash;
 mod devices;
+mod edge;
 mod enrolment;
 mod garbage;
 mod given;

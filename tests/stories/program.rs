@@ -11,6 +11,7 @@ use muster::kit::ById;
 use muster::wire::Work;
 
 use crate::crash::free_port;
+use crate::edge::{client, connect};
 use crate::harness::{Muster, until};
 
 fn program() -> Command {
@@ -141,4 +142,61 @@ fn kill_9_of_an_agent_loses_no_task_and_runs_none_twice() {
         }
     }
     end(child);
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again_and_ends_nothing() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let issue = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        std::fs::write(folder.path().join("certificate.pem"), made.cert.pem()).unwrap();
+        let key = folder.path().join("key.pem");
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    issue("first.lan");
+    let port = free_port();
+    let file = folder.path().join("muster.toml");
+    let text = format!(
+        "[http]\naddress = \"127.0.0.1:{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n[mqtt]\naddress = \"127.0.0.1:{}\"\n",
+        port,
+        folder.path().join("certificate.pem").display(),
+        folder.path().join("key.pem").display(),
+        free_port(),
+    );
+    std::fs::write(&file, text).unwrap();
+    let checked = program().args(["config", "check"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && said.contains("first.lan") && said.contains("is right"), "{said}");
+
+    let data = folder.path().join("data");
+    let mut serve = program();
+    serve.args(["serve", "--no-agent", "--config"]).arg(&file).arg("--data").arg(&data);
+    let mut server = serve.spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Open the console")), "it has started");
+    let reload = || {
+        let output = program().arg("reload").arg("--data").arg(&data).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    issue("second.lan");
+    let hangup = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(hangup, rustix::process::Signal::HUP).unwrap();
+    let pem = std::fs::read_to_string(folder.path().join("certificate.pem")).unwrap();
+    let trust = client(&pem, &[&rustls::version::TLS13]);
+    until(Span::from_seconds(20), "the new certificate", || connect(port, "second.lan", trust.clone()).ok());
+    let (well, said, _) = reload();
+    assert!(well && said.contains("second.lan") && said.contains("the same certificate"), "{said}");
+    std::fs::write(folder.path().join("certificate.pem"), "nothing").unwrap();
+    let (well, _, said) = reload();
+    assert!(!well && said.contains("`http.certificate`") && said.contains("no certificate in PEM"), "{said}");
+    assert!(server.try_wait().unwrap().is_none(), "it goes on");
+    end(server);
+    let (well, _, said) = reload();
+    assert!(!well && said.contains("no server runs"), "{said}");
 }

@@ -25,6 +25,7 @@ pub(super) fn register(ops: &mut Ops) {
         catalogue::events,
     );
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
+    ops.costs(5);
     ops.get(
         "audit.status",
         "/audit/status",

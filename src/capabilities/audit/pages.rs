@@ -31,6 +31,7 @@ pub(super) fn register(pages: &mut Pages) {
     pages.post("/audit/checkpoint", sign_now);
     pages.post("/audit/settle", settle);
     pages.post("/audit/export", download);
+    pages.costs(25);
 }
 
 /// What proves the log, as people read it.

@@ -11,9 +11,9 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::door::attempts::Attempts;
-use super::door::throttle::{Buckets, Rate};
 use super::factors::Used;
 use super::model::Digest;
+use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, Span, Timestamp, UserId};
 use crate::kit::{PerSite, Site};
 

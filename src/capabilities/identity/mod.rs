@@ -6,8 +6,8 @@
 
 mod browser;
 mod door;
-mod factors;
 mod events;
+mod factors;
 mod keys;
 mod look;
 mod memory;

@@ -30,6 +30,7 @@ pub(super) fn register(ops: &mut Ops) {
         names,
     );
     ops.get("telemetry.logs", "/agents/{agent}/logs", "Reads an agent's log lines, oldest first.", logs);
+    ops.costs(5);
     ops.get("telemetry.events", "/events", "Lists events, newest first.", events);
 }
 

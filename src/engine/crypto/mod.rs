@@ -7,7 +7,7 @@
 //! Invariant: no private key and no secret lies on the server's disk in the clear; the vault seals each of them.
 //! Invariant: at every instant, also after a crash, the vault opens by the key-encryption key that is then in its place, and
 //! whatever any data key ever sealed opens as long as the vault's ring is there.
-//! Invariant: TLS is 1.3, with a provider that is named here and never taken from a process-wide default.
+//! Invariant: TLS is 1.3, where nobody has switched 1.2 on, with a provider that is named here and never taken from a process-wide default.
 //! Invariant: a client certificate names who it is in one place only, the URI `muster:agent:{id}`, which we wrote.
 
 mod authority;
@@ -20,6 +20,7 @@ mod passkey;
 mod passwords;
 mod private;
 mod signer;
+mod supplied;
 mod tls;
 mod tokens;
 mod totp;
@@ -39,7 +40,8 @@ pub use passkey::{
 pub use passwords::{hash_password, verify_password};
 pub use private::{private_folder, write_private};
 pub use signer::Signer;
-pub use tls::{Pin, ServerTls, client_config};
+pub use supplied::Supplied;
+pub use tls::{Minimum, Pin, ServerTls, client_config};
 pub use tokens::{digest, token, well_formed};
 pub use totp::{TOTP_DIGITS, TOTP_STEP_SECONDS, TotpSecret, totp_step};
 pub use vault::Vault;

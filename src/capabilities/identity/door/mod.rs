@@ -7,7 +7,6 @@
 pub(super) mod attempts;
 pub(super) mod pages;
 mod second;
-pub(super) mod throttle;
 
 #[cfg(test)]
 pub(super) use second::attempt_of;
@@ -26,7 +25,8 @@ use super::passwords::check_password;
 use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
 use super::{memory, sessions};
-use crate::base::{Error, Name, Result, SessionId, UserId};
+use crate::base::buckets::Buckets;
+use crate::base::{Error, Name, Result, SessionId, UserId, machine};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
 use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
@@ -394,7 +394,7 @@ fn raised<'a>(ctx: &Ctx<'a>, user: &User) -> (Ctx<'a>, SessionId) {
 
 /// Takes a try, or says how long to wait.
 fn take<K: std::hash::Hash + Eq + Clone>(
-    buckets: &parking_lot::Mutex<throttle::Buckets<K>>,
+    buckets: &parking_lot::Mutex<Buckets<K>>,
     key: &K,
     ctx: &Ctx<'_>,
 ) -> Result<()> {
@@ -405,16 +405,12 @@ fn take<K: std::hash::Hash + Eq + Clone>(
     })
 }
 
-/// The part of an address that one machine cannot change at will: an IPv4 address, or 64 bits of an IPv6 one.
+/// The part of an address that one machine cannot change at will, as text.
 fn address(from: &str) -> String {
     use std::net::{IpAddr, SocketAddr};
     let parsed = from.parse::<IpAddr>().ok().or_else(|| from.parse::<SocketAddr>().ok().map(|a| a.ip()));
-    match parsed.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        Some(address) => address.to_string(),
+    match parsed {
+        Some(address) => machine(address).to_string(),
         None => from.chars().take(64).collect(),
     }
 }
@@ -435,8 +431,8 @@ mod tests {
             ("10.0.0.7", "10.0.0.7"),
             ("10.0.0.7:1234", "10.0.0.7"),
             ("::ffff:10.0.0.7", "10.0.0.7"),
-            ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
-            ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::"),
+            ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::"),
             ("job", "job"),
         ] {
             assert_eq!(address(from), expected);

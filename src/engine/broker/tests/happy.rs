@@ -242,6 +242,7 @@ fn tls_shows_the_certificate_and_a_used_port_is_named() {
     drop(silent);
 
     let settings = Settings {
+        networks: Default::default(),
         tls: None,
         plain: Some(rig.address),
         limits: Limits::default(),
