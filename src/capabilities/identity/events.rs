@@ -5,7 +5,12 @@ use crate::kit::{Category, EventKind};
 /// The catalogue.
 pub(super) const EVENTS: &[EventKind] = &[
     EventKind::notable(Category::Trust, "identity.set_up", "The first owner was made", &["login", "roles"]),
-    EventKind::ordinary(Category::Access, "identity.signed_in", "Somebody signed in", &["session"]),
+    EventKind::ordinary(
+        Category::Access,
+        "identity.signed_in",
+        "Somebody signed in",
+        &["session", "means", "passkey", "counter", "host"],
+    ),
     EventKind::notable(
         Category::Access,
         "identity.sign_in_failed",
@@ -102,4 +107,77 @@ pub(super) const EVENTS: &[EventKind] = &[
         &["name", "roles", "expires"],
     ),
     EventKind::notable(Category::Trust, "identity.key_revoked", "An API key was ended", &["name", "because"]),
+    EventKind::notable(
+        Category::Access,
+        "identity.link_used",
+        "A one-time link was used, and a second step is asked for",
+        &["purpose"],
+    ),
+    EventKind::ordinary(
+        Category::Access,
+        "identity.proved",
+        "A person showed again who they are",
+        &["session", "means", "passkey", "counter"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.totp_added",
+        "A person signs in with an authenticator app from now on",
+        &["clock_steps"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.totp_removed",
+        "The authenticator app of a person was taken away",
+        &["because"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.passkey_added",
+        "A person has one more passkey",
+        &["user", "name", "host", "verified"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.passkey_removed",
+        "A passkey was taken away",
+        &["user", "name", "because"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.passkey_counted_back",
+        "A passkey counted backwards: there may be a copy of it",
+        &["user", "name", "stored", "shown", "counter", "was"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.recovery_codes_made",
+        "A person has new recovery codes; the old ones are dead",
+        &["made"],
+    ),
+    EventKind::notable(
+        Category::Access,
+        "identity.recovery_code_used",
+        "A recovery code was used in place of a second factor",
+        &["made", "place", "left"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.recovered",
+        "A way in was made on the host for somebody who had lost theirs",
+        &["login", "factors_removed"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.policy_changed",
+        "The rules about signing in are others",
+        &["before", "after"],
+    ),
+    EventKind::notable(
+        Category::Access,
+        "identity.looked_as",
+        "A person looks at the console as another",
+        &["login"],
+    ),
+    EventKind::ordinary(Category::Access, "identity.looked_back", "A person is themselves again", &[]),
 ];
