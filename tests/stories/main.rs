@@ -20,4 +20,5 @@ mod program;
 mod recovery;
 mod restored;
 mod storage;
+mod tokens;
 mod trust;

@@ -15,6 +15,7 @@ mod certificate;
 mod data;
 mod data_keys;
 mod join_code;
+mod jwt;
 mod kek;
 mod passwords;
 mod private;
@@ -28,6 +29,7 @@ pub use authority::{Authority, ServerCertificate, SigningRequest, signing_reques
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
 pub use data::DataSeal;
 pub use join_code::JoinCode;
+pub use jwt::{JWT_BYTES_MAX, from_base64, jwk, looks_like_jwt, sign_jwt, verify_jwt};
 pub use kek::Kek;
 pub use passwords::{hash_password, verify_password};
 pub use private::{private_folder, write_private};
