@@ -35,6 +35,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("actix_http", &["engine::http"]),
     ("actix_service", &["engine::http"]),
     ("ipnet", &["base"]),
+    ("base64", &["engine::crypto"]),
     (
         "rustls",
         &["engine::http", "engine::broker", "engine::crypto", "engine::outbound", "surface", "server"],

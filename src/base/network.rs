@@ -81,6 +81,18 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+impl schemars::JsonSchema for Network {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Network".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "a network such as `10.0.0.0/8`, or one address",
+        })
+    }
+}
+
 /// Who may connect: everybody when `allow` is empty, and nobody of `deny` in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {

@@ -61,6 +61,13 @@ impl Pattern {
         part(&self.noun, &other.noun) && part(&self.verb, &other.verb)
     }
 
+    /// What fits both, if anything can.
+    fn both(&self, other: &Pattern) -> Option<Pattern> {
+        let part = |own: &Option<String>, other: &Option<String>| own.clone().or_else(|| other.clone());
+        let both = Pattern { noun: part(&self.noun, &other.noun), verb: part(&self.verb, &other.verb) };
+        self.meets(other).then_some(both)
+    }
+
     /// Whether something may fit both.
     fn meets(&self, other: &Pattern) -> bool {
         let part =
@@ -120,6 +127,24 @@ impl Permissions {
                     .filter(|except| except.meets(pattern))
                     .all(|except| other.except.iter().any(|theirs| theirs.includes(except)))
         })
+    }
+
+    /// What both allow, and nothing else.
+    pub fn both(&self, other: &Permissions) -> Permissions {
+        let mut both = Permissions::default();
+        for own in &self.allowed {
+            for pattern in other.allowed.iter().filter_map(|theirs| own.both(theirs)) {
+                if !both.allowed.contains(&pattern) {
+                    both.allowed.push(pattern);
+                }
+            }
+        }
+        for except in self.except.iter().chain(&other.except) {
+            if !both.except.contains(except) {
+                both.except.push(except.clone());
+            }
+        }
+        both
     }
 
     /// Whether they allow nothing.
@@ -420,6 +445,19 @@ mod tests {
                 for permission in all.iter().filter(|permission| other.allow(permission)) {
                     assert!(own.allow(permission), "{own} ⊇ {other} but not {permission}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn both_is_what_each_allows() {
+        let words = ["*", "a.*", "*.read", "a.x", "*, -a.*", "*.read, -b.read", "a.*, *.x, -a.x", ""];
+        for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (set(one), set(other))))
+        {
+            let both = one.both(&other);
+            for permission in ["a.read", "a.x", "a.z", "b.read", "b.x", "c.z"] {
+                let each = one.allow(permission) && other.allow(permission);
+                assert_eq!(both.allow(permission), each, "{one} and {other}: {permission}");
             }
         }
     }

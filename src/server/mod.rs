@@ -69,6 +69,8 @@ const DOORS: Doors = Doors {
     session: identity::session_actor,
     watcher: identity::session_watcher,
     key: identity::key_actor,
+    token: identity::issue_token,
+    jwks: identity::jwks,
     needs_setup: identity::needs_setup,
 };
 

@@ -7,6 +7,7 @@ use actix_web::http::header::{self, HeaderName};
 
 use super::Surface;
 use crate::base::{Error, Result, Timestamp};
+use crate::engine::crypto::looks_like_jwt;
 use crate::engine::http::{Standings, request_id};
 use crate::kit::{Actor, Ctx, Request, Site, Theme};
 
@@ -127,6 +128,11 @@ impl Caller {
         Err(Error::forbidden("the form is from an earlier session").hint("load the page again and repeat"))
     }
 
+    /// Nobody, for what is done before anybody is known.
+    pub(super) fn nobody<'a>(&self, surface: &'a Surface) -> Ctx<'a> {
+        self.ctx(surface, Actor::Anonymous)
+    }
+
     fn ctx<'a>(&self, surface: &'a Surface, actor: Actor) -> Ctx<'a> {
         let request = Request {
             id: self.id.clone(),
@@ -140,11 +146,12 @@ impl Caller {
     }
 }
 
-/// The key in an `Authorization` header.
+/// The key or token in an `Authorization` header.
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.split_once(' ')?;
     let key = key.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && key.starts_with(KEY_PREFIX) && key.len() < 256).then_some(key)
+    let known = key.starts_with(KEY_PREFIX) && key.len() < 256 || looks_like_jwt(key);
+    (scheme.eq_ignore_ascii_case("bearer") && known).then_some(key)
 }
 
 /// `Sec-Fetch-Site` decides where there is one, `Origin` against `Host` otherwise; neither means that no browser asks.

@@ -5,7 +5,7 @@
 //! no capability and can be tested with made-up ones.
 //!
 //! Invariant: every route comes from an `Op`, a `Page` or a `Live`; the rest is named here: health, metrics, the
-//! reference and static files.
+//! reference, tokens for programs and static files.
 //! Invariant: an unsafe request that a browser may have been tricked into is refused before anything runs: the origin
 //! must be our own and a signed-in person's token must be there.
 //! Invariant: whatever may wait for the disk runs on a thread for that, under one span and one request id.
@@ -22,6 +22,7 @@ mod ingest;
 mod input;
 mod live;
 mod metrics;
+mod oauth;
 mod openapi;
 mod rates;
 mod reference;
@@ -60,8 +61,12 @@ pub struct Doors {
     pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
     /// The same for a page that updates itself, which is no use of the session.
     pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
-    /// The program behind an API key, `mst_…`, and the address that it came from.
+    /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
+    /// A short-lived token for the identifier and text of a key, narrowed to a scope, and the address that asks.
+    pub token: fn(&Site, &str, &str, &str, &str) -> Result<serde_json::Value>,
+    /// The public keys that such tokens are verified with.
+    pub jwks: fn(&Site) -> Result<serde_json::Value>,
     /// Whether nobody has been set up yet.
     pub needs_setup: fn(&Site) -> bool,
 }
@@ -112,6 +117,7 @@ impl Surface {
         health::configure(app);
         rest::configure(self, app);
         live::configure(app);
+        oauth::configure(app);
         assets::configure(app);
         console::configure(self, app);
     }

@@ -306,7 +306,10 @@ fn paths() -> Vec<(&'static str, String)> {
         all.push((method, format!("/api/v1{}", filled(op.path))));
     }
     all.extend(pages.pages.iter().map(|page| (if page.form { "POST" } else { "GET" }, filled(page.path))));
+    all.push(("POST", "/oauth/token".into()));
     for path in [
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-authorization-server",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -268,6 +268,25 @@ impl Api {
         answer(call.call().unwrap())
     }
 
+    /// Posts a form, perhaps with `Authorization: Basic`.
+    pub(crate) fn form(
+        &self,
+        path: &str,
+        basic: Option<(&str, &str)>,
+        pairs: &[(String, String)],
+    ) -> (u16, Value, ureq::http::HeaderMap) {
+        let mut call = self.agent.post(format!("{}{path}", self.base));
+        if let Some((id, secret)) = basic {
+            use base64::Engine as _;
+            let coded = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+            call = call.header("authorization", format!("Basic {coded}"));
+        }
+        let got = call.send_form(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))).unwrap();
+        let headers = got.headers().clone();
+        let (status, value) = answer(got);
+        (status, value, headers)
+    }
+
     pub(crate) fn head(&self, path: &str) -> (u16, ureq::http::HeaderMap) {
         let call = self.agent.head(format!("{}{path}", self.base)).header("authorization", self.bearer());
         let answer = call.call().unwrap();

@@ -23,4 +23,5 @@ mod restored;
 mod scopes;
 mod secrets;
 mod storage;
+mod tokens;
 mod trust;

@@ -180,4 +180,28 @@ pub(super) const EVENTS: &[EventKind] = &[
         &["login"],
     ),
     EventKind::ordinary(Category::Access, "identity.looked_back", "A person is themselves again", &[]),
+    EventKind::notable(
+        Category::Trust,
+        "identity.key_changed",
+        "An API key may do something else or come from elsewhere",
+        &["name", "only", "networks"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.key_rotated",
+        "An API key has a new text; the old one works for a while",
+        &["name", "old_until"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.key_settled",
+        "The old text of an API key was ended",
+        &["name"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.signer_changed",
+        "Tokens are signed with another key from now on",
+        &[],
+    ),
 ];

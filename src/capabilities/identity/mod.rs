@@ -24,8 +24,8 @@ pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
 pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Recovered, TotpView};
-pub use keys::{KeyChosen, KeyMade, key_actor};
-pub use model::{KeyView, SessionView, State, UserView};
+pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
+pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
@@ -101,20 +101,7 @@ impl Capability for Identity {
             sessions::revoke_of_user,
         );
         factors::ops::routes(ops);
-        ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
-        ops.post(
-            "identity.key_create",
-            "/identity/keys",
-            "Makes an API key; its text is in this answer and nowhere else.",
-            keys::create,
-        );
-        ops.gives("identity.key_created");
-        ops.post(
-            "identity.key_revoke",
-            "/identity/keys/{id}/revoke",
-            "Ends an API key at once and for good.",
-            keys::revoke,
-        );
+        keys::ops::routes(ops);
     }
 
     fn pages(&self, pages: &mut Pages) {
@@ -123,11 +110,13 @@ impl Capability for Identity {
         factors::pages::routes(pages);
         pages::routes(pages);
         roles::pages::routes(pages);
+        keys::pages::routes(pages);
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
         jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
+        jobs.every(Span::from_minutes(10), "identity.keys", keys::sweep);
     }
 
     fn navigation(&self) -> Vec<NavItem> {

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Error, KeyId, Name, Result, SessionId, Span, Timestamp, UserId, limits};
+use crate::base::{Error, KeyId, Name, Network, Result, SessionId, Span, Timestamp, UserId, limits};
 
 use super::roles::Granted;
+use crate::kit::Permissions;
 
 use super::factors::{Means, Policy};
 
@@ -258,10 +259,22 @@ pub(super) struct ApiKey {
     /// What it may do.
     #[serde(default)]
     pub grants: Vec<Granted>,
+    /// Only these of what its roles include; absent for all of it.
+    #[serde(default)]
+    pub only: Option<Permissions>,
+    /// Networks that it may be used from; empty for all.
+    #[serde(default)]
+    pub networks: Vec<Network>,
     /// Digest of the text.
     pub digest: Digest,
     /// The first characters of the text, to tell keys apart.
     pub shown: String,
+    /// The text from before the last rotation, while it goes on.
+    #[serde(default)]
+    pub old: Option<OldText>,
+    /// Short-lived tokens of another epoch do not work.
+    #[serde(default)]
+    pub epoch: u32,
     /// Who made it, as the journal says.
     pub created_by: String,
     /// When it was made.
@@ -276,7 +289,26 @@ pub(super) struct ApiKey {
     pub revoked: Option<Timestamp>,
 }
 
+/// A text that was replaced and still works.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct OldText {
+    /// Digest of the text.
+    pub digest: Digest,
+    /// Its first characters.
+    pub shown: String,
+    /// Until when it works.
+    pub until: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Timestamp>,
+}
+
 impl ApiKey {
+    /// Whether this is the digest of a text that works at `now`.
+    pub(super) fn opens(&self, digest: &Digest, now: Timestamp) -> bool {
+        let old = self.old.as_ref().is_some_and(|old| old.digest == *digest && now < old.until);
+        self.digest == *digest || old
+    }
+
     /// Whether it opens anything at `now`.
     pub(super) fn works(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
@@ -294,7 +326,14 @@ impl ApiKey {
             name: self.name.clone(),
             roles: words(&self.grants),
             grants: self.grants.clone(),
+            only: self.only.clone(),
+            networks: self.networks.clone(),
             shown: self.shown.clone(),
+            old: self.old.as_ref().filter(|old| now < old.until).map(|old| OldTextView {
+                shown: old.shown.clone(),
+                until: old.until,
+                last_used: old.last_used,
+            }),
             created_by: self.created_by.clone(),
             created: self.created,
             last_used: self.last_used,
@@ -303,6 +342,17 @@ impl ApiKey {
             state,
         }
     }
+}
+
+/// A text that was replaced and still works.
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct OldTextView {
+    /// Its first characters.
+    pub shown: String,
+    /// Until when it works.
+    pub until: Timestamp,
+    /// When it was last used.
+    pub last_used: Option<Timestamp>,
 }
 
 /// A key as lists and the API show it: without the digest.
@@ -316,8 +366,14 @@ pub struct KeyView {
     pub roles: String,
     /// What it may do.
     pub grants: Vec<Granted>,
+    /// Only these of what its roles include; absent for all of it.
+    pub only: Option<Permissions>,
+    /// Networks that it may be used from; empty for all.
+    pub networks: Vec<Network>,
     /// The first characters of the text.
     pub shown: String,
+    /// The text from before the last rotation, while it goes on.
+    pub old: Option<OldTextView>,
     /// Who made it.
     pub created_by: String,
     /// When it was made.

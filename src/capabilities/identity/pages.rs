@@ -1,10 +1,9 @@
-//! Pages for who is signed in: one's own account, and people with their keys.
+//! Pages for who is signed in: one's own account, and people.
 
 use askama::Template;
 
 use super::door::pages::{explain, typed, typed_twice};
-use super::keys::{self, KeyChosen};
-use super::model::{KeyView, SessionView, UserView};
+use super::model::{SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::{factors, own, sessions};
 use crate::base::{Error, Kind, Result, UserId, limits};
@@ -22,8 +21,6 @@ pub(super) fn routes(pages: &mut Pages) {
     pages.post("/theme", theme);
     pages.get("/people", people);
     pages.post("/people", create);
-    pages.post("/people/keys", create_key);
-    pages.post("/people/keys/{id}/revoke", revoke_key);
     pages.post("/people/{id}/role", change_role);
     pages.post("/people/{id}/disable", disable);
     pages.post("/people/{id}/enable", enable);
@@ -57,7 +54,6 @@ struct Typed {
     login: String,
     name: String,
     role: String,
-    days: String,
     error: String,
 }
 
@@ -73,10 +69,8 @@ struct Once {
 struct PeoplePage {
     shell: Shell,
     people: Vec<Person>,
-    keys: Vec<KeyView>,
     roles: Vec<String>,
     person: Typed,
-    key: Typed,
     once: Option<Once>,
     error: String,
 }
@@ -163,20 +157,11 @@ fn people_page(
 ) -> Result<Reply> {
     let me = own(ctx).map(|(id, _, _)| id).ok();
     let people = ops::users(ctx, Nothing {})?.items;
-    let mut keys = keys::list(ctx, Nothing {})?.items;
-    for key in &mut keys {
-        if let Some(name) = super::label(&ctx.read()?, ctx.tenant, &key.created_by)? {
-            key.created_by = name;
-        }
-    }
-    keys.sort_by_key(|key| (key.state != "active", std::cmp::Reverse(key.created)));
     let mut page = PeoplePage {
         shell: Shell::new(ctx, request, "People", "/people"),
         people: people.into_iter().map(|user| Person { me: Some(user.id) == me, user }).collect(),
-        keys,
         roles: super::roles::names(ctx)?,
         person: Typed { role: "operator".into(), ..Typed::default() },
-        key: Typed { role: "viewer".into(), days: "365".into(), ..Typed::default() },
         once: None,
         error: String::new(),
     };
@@ -208,7 +193,6 @@ fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
                     login: request.field("login").into(),
                     name: request.field("name").into(),
                     role: request.field("role").into(),
-                    days: String::new(),
                     error: explain(&error),
                 };
             })
@@ -255,47 +239,6 @@ fn disable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 fn enable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match ops::enable(ctx, ById { id: request.param("id")? }) {
         Ok(_) => done("/people", "They may sign in again"),
-        Err(error) => refused(ctx, request, error),
-    }
-}
-
-fn create_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let days = || match request.field("days") {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Error::invalid("the number of days is not valid").hint("a whole number, or nothing for no end")
-        }),
-    };
-    let made = request.field("role").parse().and_then(|role| {
-        let scope = request.field("scope").parse()?;
-        keys::create(ctx, KeyChosen { name: request.field("name").parse()?, role, scope, days: days()? })
-    });
-    match made {
-        Ok(made) => people_page(ctx, request, 200, |page| {
-            page.once = Some(Once {
-                title: format!("The key of {}", made.key.name),
-                text: made.text,
-                hint: "Sent as “Authorization: Bearer …”. Copy it now: it is not shown again.",
-            });
-        }),
-        Err(error) => {
-            let error = shown(error)?;
-            people_page(ctx, request, error.kind().status(), |page| {
-                page.key = Typed {
-                    login: String::new(),
-                    name: request.field("name").into(),
-                    role: request.field("role").into(),
-                    days: request.field("days").into(),
-                    error: explain(&error),
-                };
-            })
-        }
-    }
-}
-
-fn revoke_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    match keys::revoke(ctx, ById { id: request.param("id")? }) {
-        Ok(_) => done("/people", "The key is revoked"),
         Err(error) => refused(ctx, request, error),
     }
 }

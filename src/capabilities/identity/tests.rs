@@ -265,42 +265,46 @@ fn keys_open_until_they_end_and_never_give_more() {
         name: "ci".parse::<Name>().unwrap(),
         role: role.into(),
         scope: crate::kit::Scope::default(),
+        only: Default::default(),
+        networks: Vec::new(),
         days,
     };
-    let made = keys::create(&ctx, chosen(Role::Operator, Some(1))).unwrap();
+    let made = keys::ops::create(&ctx, chosen(Role::Operator, Some(1))).unwrap();
     assert!(made.text.starts_with(&made.key.shown));
     let key = key_actor(&site, &made.text, "10.0.0.9").unwrap().unwrap();
     assert_eq!((key.rights().unwrap().roles().as_str(), key.label().as_str()), ("operator", "ci"));
     // The use is written down without waiting; an empty write waits for it.
     Ctx::system(&site, "test").require("identity.test").unwrap().write(|_| Ok(())).unwrap();
-    let listed = keys::list(&ctx, Nothing {}).unwrap().items;
+    let listed = keys::ops::list(&ctx, Nothing {}).unwrap().items;
     assert_eq!((listed[0].last_from.as_str(), listed[0].state), ("10.0.0.9", "active"));
     assert_eq!(label(&ctx.read().unwrap(), ctx.tenant, &key.text()).unwrap().unwrap(), "ci");
 
     // A key of an operator may not make keys; were it allowed to, it could not rise.
-    assert!(keys::create(&as_actor(&site, key), chosen(Role::Viewer, None)).is_err());
+    assert!(keys::ops::create(&as_actor(&site, key), chosen(Role::Viewer, None)).is_err());
 
     site.clock.advance(Span::from_days(1));
     assert!(key_actor(&site, &made.text, "10.0.0.9").unwrap().is_none());
-    let made = keys::create(&ctx, chosen(Role::Viewer, None)).unwrap();
+    let made = keys::ops::create(&ctx, chosen(Role::Viewer, None)).unwrap();
     assert!(key_actor(&site, &made.text, "10.0.0.9").unwrap().is_some());
-    keys::revoke(&ctx, ById { id: made.key.id }).unwrap();
+    keys::ops::revoke(&ctx, ById { id: made.key.id }).unwrap();
     assert!(key_actor(&site, &made.text, "10.0.0.9").unwrap().is_none());
-    assert!(keys::revoke(&ctx, ById { id: made.key.id }).is_err());
+    assert!(keys::ops::revoke(&ctx, ById { id: made.key.id }).is_err());
     assert!(key_actor(&site, "mst_nonsense", "10.0.0.9").unwrap().is_none());
-    assert!(keys::create(&ctx, chosen(Role::Viewer, Some(0))).is_err());
+    assert!(keys::ops::create(&ctx, chosen(Role::Viewer, Some(0))).is_err());
 }
 
 #[test]
 fn every_page_renders_and_none_shows_a_password() {
     let (site, _folder, cookie) = owned();
     let ctx = as_actor(&site, actor(&site, &cookie).unwrap());
-    keys::create(
+    keys::ops::create(
         &ctx,
         KeyChosen {
             name: "ci".parse().unwrap(),
             role: Role::Viewer.into(),
             scope: crate::kit::Scope::default(),
+            only: Default::default(),
+            networks: Vec::new(),
             days: None,
         },
     )
@@ -330,6 +334,7 @@ fn every_page_renders_and_none_shows_a_password() {
         ("/login/link", &nobody, "Inès Moreau"),
         ("/account", &ctx, "This one"),
         ("/people", &ctx, "ines"),
+        ("/people/keys", &ctx, "Make a key"),
     ] {
         let (status, text) = html(ask(path, false, ctx, &[("token", token)]));
         assert!(status == 200 && text.contains(part) && !text.contains("style="), "{path}");

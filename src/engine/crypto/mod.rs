@@ -15,6 +15,7 @@ mod certificate;
 mod data;
 mod data_keys;
 mod join_code;
+mod jwt;
 mod kek;
 mod passkey;
 mod passwords;
@@ -30,6 +31,7 @@ pub use authority::{Authority, ServerCertificate, SigningRequest, signing_reques
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
 pub use data::DataSeal;
 pub use join_code::JoinCode;
+pub use jwt::{JWT_BYTES_MAX, from_base64, jwk, looks_like_jwt, sign_jwt, verify_jwt};
 pub use kek::Kek;
 #[cfg(test)]
 pub(crate) use passkey::tests as passkey_tests;

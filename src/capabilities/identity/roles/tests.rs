@@ -77,12 +77,14 @@ fn whoever_has_less_does_not_act_on_who_has_more() {
         name: "k".parse().unwrap(),
         role: role.parse().unwrap(),
         scope: "site:lyon".parse().unwrap(),
+        only: Default::default(),
+        networks: Vec::new(),
         days: None,
     };
-    assert_eq!(kind(keys::create(&narrow, chosen("viewer"))), forbidden, "people have no site");
+    assert_eq!(kind(keys::ops::create(&narrow, chosen("viewer"))), forbidden, "people have no site");
     let wide = KeyChosen { scope: Scope::default(), ..chosen("owner") };
-    assert_eq!(kind(keys::create(&admin, wide)), forbidden);
-    assert_eq!(kind(keys::create(&admin, chosen("administrator"))), None);
+    assert_eq!(kind(keys::ops::create(&admin, wide)), forbidden);
+    assert_eq!(kind(keys::ops::create(&admin, chosen("administrator"))), None);
 }
 
 #[test]
