@@ -101,6 +101,10 @@ pub(super) fn export(
     keep_from: u64,
     each: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
 ) -> Result<Exported> {
+    // All for a moment, until it is known from where on.
+    let all = shared.holds.run(0);
+    // Rows are smaller than the changes that made them. What is acknowledged later comes as changes.
+    shared.catch_up();
     let (from, tables) = {
         let view = shared.state.view()?;
         (view.last()?, view.tables()?)
@@ -108,6 +112,7 @@ pub(super) fn export(
     // The change that the export begins at goes with it too: its instant is asked for when nothing follows.
     let first = keep_from.min(from).max(1);
     let _running = shared.holds.run(first - 1);
+    drop(all);
     let first = first.max(shared.journal.first_number());
     let mut exported = Exported { from, ..Exported::default() };
     let mut give = |exported: &mut Exported, part: Part, bytes: &[u8]| {
@@ -130,8 +135,8 @@ pub(super) fn export(
         }
         Ok::<_, Error>(())
     })?;
-    // Every page showed this change or an earlier one, and all of them are on the disk.
-    let last = shared.state.view()?.last()?;
+    // Redb has nothing that is not acknowledged: every page showed this change or an earlier one.
+    let last = *shared.acknowledged.borrow();
     let end = RowsChunk::begin(begin, last, "")?.into_bytes();
     give(&mut exported, Part::Rows, &end)?;
     changes(shared, first, last, &mut exported, &mut |exported, bytes| give(exported, Part::Changes, bytes))?;
