@@ -25,6 +25,7 @@ mod chunk;
 mod export;
 mod key;
 mod layer;
+mod loading;
 mod offline;
 mod open;
 mod overlay;
