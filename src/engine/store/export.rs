@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
-use super::chunk::{ChangesChunk, RowsChunk};
+use super::chunk::{CHUNK_BYTES_MAX, ChangesChunk, RowsChunk};
 use super::writer::Shared;
 use crate::base::{Error, Kind, Result, Timestamp};
 use crate::engine::journal::Hash;
@@ -124,14 +124,17 @@ pub(super) fn export(
     // The next page is read while this one is taken, so that whoever squeezes and writes it need not wait.
     std::thread::scope(|scope| {
         let (send, pages) = mpsc::sync_channel(PAGES_AHEAD_MAX);
+        let (give_back, buffers) = mpsc::channel();
         let names = &tables;
-        let scan = move || scan(shared, names, &send);
+        let scan = move || scan(shared, names, &send, &buffers);
         std::thread::Builder::new().name("export".into()).spawn_scoped(scope, scan)?;
         exported.tables = tables.iter().map(|table| (table.clone(), 0)).collect();
         for page in pages {
             let Page { table, rows, bytes } = page?;
             exported.tables[table].1 += rows;
             give(&mut exported, Part::Rows, &bytes)?;
+            // Large pieces of memory, made and unmade, hold up everyone else in the process.
+            let _ = give_back.send(bytes);
         }
         Ok::<_, Error>(())
     })?;
@@ -177,12 +180,18 @@ struct Page {
     bytes: Vec<u8>,
 }
 
-/// Reads all tables page by page, until nobody takes the pages any more.
-fn scan(shared: &Shared, tables: &[String], pages: &mpsc::SyncSender<Result<Page>>) {
+/// Reads all tables page by page, until nobody takes the pages any more. `buffers` are those of pages that were taken.
+fn scan(
+    shared: &Shared,
+    tables: &[String],
+    pages: &mpsc::SyncSender<Result<Page>>,
+    buffers: &mpsc::Receiver<Vec<u8>>,
+) {
     for (at, table) in tables.iter().enumerate() {
         let mut after = None;
         loop {
-            let (page, next) = match page(shared, at, table, after.take()) {
+            let buffer = buffers.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES_MAX));
+            let (page, next) = match page(shared, at, table, after.take(), buffer) {
                 Ok(read) => read,
                 Err(e) => {
                     let _ = pages.send(Err(e));
@@ -201,9 +210,15 @@ fn scan(shared: &Shared, tables: &[String], pages: &mpsc::SyncSender<Result<Page
 }
 
 /// One page, and the last key in it when there may be more.
-fn page(shared: &Shared, at: usize, table: &str, after: Option<Vec<u8>>) -> Result<(Page, Option<Vec<u8>>)> {
+fn page(
+    shared: &Shared,
+    at: usize,
+    table: &str,
+    after: Option<Vec<u8>>,
+    buffer: Vec<u8>,
+) -> Result<(Page, Option<Vec<u8>>)> {
     let view = shared.state.view()?;
-    let mut chunk = RowsChunk::begin(Vec::new(), view.last()?, table)?;
+    let mut chunk = RowsChunk::begin(buffer, view.last()?, table)?;
     let (mut rows, mut last, mut full) = (0, Vec::new(), false);
     let begin = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     view.scan(table, (begin, Bound::Unbounded), false, &mut |key, value| {
