@@ -32,6 +32,7 @@ mod pace;
 mod reader;
 mod shares;
 mod source;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -39,6 +40,7 @@ mod writer;
 pub use key::{Recipient, RecoveryKey};
 pub use pace::{Pace, Paced, Progress, Stopped};
 pub use reader::{Reader, Verified, inspect};
+pub use steady::Steady;
 pub use writer::{Summary, Writer};
 
 /// Longest name of an entry, in bytes; its parts are shorter yet.
