@@ -104,7 +104,7 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Trust,
         "identity.key_created",
         "An API key was made",
-        &["name", "roles", "expires"],
+        &["name", "roles", "only", "networks", "expires"],
     ),
     EventKind::notable(Category::Trust, "identity.key_revoked", "An API key was ended", &["name", "because"]),
     EventKind::notable(

@@ -25,7 +25,7 @@ impl Rig {
 
     fn ctx(&self) -> Ctx<'_> {
         let owner = session_actor(&self.site, &self.cookie, self.site.clock.now()).unwrap().unwrap();
-        Ctx::new(&self.site, owner, Request { id: "r".into(), from: "10.0.0.1".into() })
+        Ctx::new(&self.site, owner, Request { id: "r".into(), from: "10.0.0.1".into(), ..Request::default() })
     }
 
     fn make(&self, role: Role, only: &str, networks: &[&str]) -> (KeyId, String) {

@@ -10,7 +10,7 @@ use super::why::{self, Asked, Why};
 use crate::base::{Error, Kind, Result, Span, Timestamp, UserId};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::model::UserView;
-use crate::capabilities::identity::{look, ops, own};
+use crate::capabilities::identity::{FactorsView, factors, look, ops, own};
 use crate::kit::{Ctx, Nothing, OWN, Ops, PageRequest, Pages, Reply, Shell, told};
 
 /// Days that a form may give a role for.
@@ -58,6 +58,7 @@ impl Row {
 struct PersonPage {
     shell: Shell,
     user: UserView,
+    factors: FactorsView,
     rows: Vec<Row>,
     roles: Vec<String>,
     permissions: Vec<String>,
@@ -68,13 +69,20 @@ struct PersonPage {
     error: String,
 }
 
+/// An operation, and which roles may.
+struct Line {
+    name: &'static str,
+    doc: &'static str,
+    may: Vec<(String, bool)>,
+}
+
 #[derive(Template)]
 #[template(path = "identity/roles.html")]
 struct RolesPage {
     shell: Shell,
     roles: Vec<RoleView>,
     heads: Vec<String>,
-    matrix: Vec<(&'static str, &'static str, Vec<(String, bool)>)>,
+    matrix: Vec<Line>,
     name: String,
     about: String,
     permissions: String,
@@ -117,6 +125,7 @@ fn person_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> R
     let me = own(ctx).is_ok_and(|(me, _, _)| me == id);
     let page = PersonPage {
         shell: Shell::new(ctx, request, user.name.to_string(), "/people"),
+        factors: factors::pages::of(ctx, id)?,
         rows: user.grants.iter().map(|one| Row::of(one, ctx.now)).collect(),
         roles: names(ctx)?,
         permissions: why::catalogue(ctx.site).into_iter().collect(),
@@ -200,8 +209,12 @@ fn roles_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Re
     let may = |op: &crate::kit::Op| {
         roles.iter().map(|role| (role.name.to_string(), role.permissions.allow(&op.permission))).collect()
     };
-    let matrix =
-        ops.0.iter().filter(|op| op.permission != OWN).map(|op| (op.name, op.doc, may(op))).collect();
+    let matrix = ops
+        .0
+        .iter()
+        .filter(|op| op.permission != OWN)
+        .map(|op| Line { name: op.name, doc: op.doc, may: may(op) })
+        .collect();
     let name = match request.params.get("name") {
         Some(name) => name.clone(),
         None => request.field("name").to_owned(),
