@@ -185,7 +185,7 @@ with sync_playwright() as playwright:
     tabs = [f"{href}?tab={tab}" for tab in ("metrics", "logs", "events", "tasks", "inventory", "access")]
     paths = [
         "/", "/agents", href, *tabs, "/agents/new", "/agents/new?tab=offline", "/agents/new?tab=device", "/tasks",
-        "/tasks#new-card", task, "/events", "/people", "/account", "/settings", "/audit", "/help/api", "/help/messages", "/help/backups",
+        "/tasks#new-card", task, "/events", "/people", "/people/keys", "/account", "/settings", "/audit", "/help/api", "/help/messages", "/help/backups", "/help/network",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):

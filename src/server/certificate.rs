@@ -231,3 +231,57 @@ pub fn reload(folder: &Path) -> Result<(Vec<String>, String, bool)> {
     let ends = told["ends"].as_str().unwrap_or_default().to_owned();
     Ok((names.collect(), ends, told["changed"] == Value::Bool(true)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::opening::{self, Purpose};
+    use super::*;
+
+    #[test]
+    fn the_own_certificate_renews_itself_and_a_supplied_one_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 5);
+        let made = rcgen::generate_simple_self_signed(vec!["muster.plant.lan".into()]).unwrap();
+        let mut config = Config::default();
+        for (name, text) in [("certificate", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let file = if name == "key" { &mut config.http.key } else { &mut config.http.certificate };
+            *file = Some(path);
+        }
+        let data = folder.path().join("data");
+        opening::prepare(&data, &clock).unwrap();
+        let site = Arc::new(opening::site(&config, &data, &clock, Vec::new(), Purpose::Serve).unwrap());
+        let names = vec!["muster.plant.lan".to_owned()];
+        let certificates = Certificates::start(&site, &config.http, names, Vec::new()).unwrap();
+        assert!(certificates.is_for("muster.plant.lan") && !certificates.is_for("plant.lan"));
+        assert!(site.notices.all().is_empty());
+        let first = certificates.state.lock().own_ends;
+        clock.advance(Span::from_days(270));
+        let (_, _, step) = certificates.job(&site);
+        step().unwrap();
+        assert!(certificates.state.lock().own_ends > first);
+        // Reloading looks at the own one too, and keeps what is supplied.
+        clock.advance(Span::from_days(270));
+        let second = certificates.state.lock().own_ends;
+        certificates.reload(&Ctx::system(&site, "test")).unwrap();
+        let (third, end) = {
+            let state = certificates.state.lock();
+            (state.own_ends, state.supplied.as_ref().unwrap().ends)
+        };
+        assert!(third > second);
+
+        let until = |days: u64| end.since(clock.now()).milliseconds() - Span::from_days(days).milliseconds();
+        clock.advance(Span::from_milliseconds(until(20)));
+        step().unwrap();
+        let notice = site.notices.all().remove(0);
+        assert!(!notice.grave && notice.text.contains("muster reload"), "{notice:?}");
+        clock.advance(Span::from_milliseconds(until(0)));
+        step().unwrap();
+        let notice = site.notices.all().remove(0);
+        assert!(notice.grave && notice.text.contains("ended"), "{notice:?}");
+        assert!(certificates.reload(&Ctx::system(&site, "test")).is_err(), "the file holds the same one");
+    }
+}

@@ -37,6 +37,11 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
         .push((false, Target::Reference));
     for ((_, path), targets) in paths {
         let mut resource = web::resource(path);
+        let allowed = match (targets.iter().any(|(form, _)| !form), targets.iter().any(|(form, _)| *form)) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            (false, _) => "POST",
+        };
         for (form, target) in targets {
             let methods = if form { vec![HttpMethod::POST] } else { vec![HttpMethod::GET, HttpMethod::HEAD] };
             for method in methods {
@@ -47,8 +52,10 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
                 ));
             }
         }
-        app.service(resource.default_service(web::to(|request: HttpRequest| async move {
-            errors::either(&request, &errors::no_method(&request))
+        app.service(resource.default_service(web::to(move |request: HttpRequest| async move {
+            let mut answer = errors::either(&request, &errors::no_method(&request));
+            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+            answer
         })));
     }
     app.default_service(web::to(|request: HttpRequest| async move {

@@ -65,6 +65,13 @@ pub(super) fn no_method(request: &HttpRequest) -> Refusal {
     Refusal::new(405, error)
 }
 
+/// Another method on what is only read.
+pub(super) async fn reads_only(request: HttpRequest) -> HttpResponse {
+    let mut answer = either(&request, &no_method(&request));
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    answer
+}
+
 /// An operation or page that panicked.
 pub(super) fn panicked() -> Error {
     Error::internal("the handler panicked")

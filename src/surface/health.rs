@@ -21,7 +21,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         ("/metrics", [web::get().to(numbers), web::head().to(numbers)]),
     ] {
         let resource = route.into_iter().fold(web::resource(path), |resource, route| resource.route(route));
-        app.service(resource);
+        app.service(resource.default_service(web::to(errors::reads_only)));
     }
 }
 

@@ -21,19 +21,19 @@ const KEYS: &str = "/.well-known/jwks.json";
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(
-        web::resource(TOKEN).route(web::post().to(token)).default_service(web::to(
-            |request: HttpRequest| async move {
-                errors::body(&Caller::of(&request), &errors::no_method(&request))
-            },
-        )),
-    );
+    app.service(web::resource(TOKEN).route(web::post().to(token)).default_service(web::to(
+        |request: HttpRequest| async move {
+            let mut answer = errors::body(&Caller::of(&request), &errors::no_method(&request));
+            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+            answer
+        },
+    )));
     for (path, routes) in [
         (KEYS, [web::get().to(keys), web::head().to(keys)]),
         (METADATA, [web::get().to(metadata), web::head().to(metadata)]),
     ] {
         let resource = routes.into_iter().fold(web::resource(path), |resource, route| resource.route(route));
-        app.service(resource);
+        app.service(resource.default_service(web::to(errors::reads_only)));
     }
 }
 

@@ -252,6 +252,7 @@ fn an_unknown_name_is_told_how_to_become_known() {
     }
     let page = ask("/login", "muster.elsewhere.lan", "accept: text/html\r\n");
     assert_eq!(status(&page), 421);
+    assert!(page.contains("This name is not known here"), "{page}");
     assert!(page.contains("<!doctype html>") && page.contains("muster.elsewhere.lan"), "{page}");
     assert!(page.contains("hosts") && page.contains("MUSTER_SITE_HOSTS"), "{page}");
     let problem = ask("/api/v1/agents", "muster.elsewhere.lan", "");
@@ -383,6 +384,7 @@ fn every_answer_of_every_route_carries_the_headers() {
                 header(&answer, "server").is_none()
                     && header(&answer, "access-control-allow-origin").is_none()
             );
+            assert_eq!(code == 405, header(&answer, "allow").is_some(), "{what}");
             if let Some(cookie) = header(&answer, "set-cookie") {
                 flagged(cookie);
             }

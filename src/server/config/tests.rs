@@ -129,6 +129,8 @@ fn keys_that_contradict_each_other() {
         let told = mistakes(text);
         assert!(told.len() == 1 && told[0].contains(part), "{part}: {told:?}");
     }
+    let networks = format!("[http]\ndeny = [{}]", "\"10.0.0.1\", ".repeat(limits::NETWORKS_MAX + 1));
+    assert!(mistakes(&networks)[0].contains("257 networks are too many"));
     assert!(from_file("[http]\naddress = \"127.0.0.1:0\"\n[mqtt]\naddress = \"127.0.0.1:0\"").is_ok());
 }
 

@@ -251,4 +251,10 @@ fn who_signs_changes_and_what_was_signed_stays_good() {
     let rows = rig.site.store.read().unwrap().prefix(&store::SIGNERS, &rig.site.tenant, 99).unwrap();
     let signing = rows.iter().filter(|(_, row)| row.sealed.is_some()).count();
     assert_eq!(signing, 1, "whoever signs no more has no seed left");
+    let rotate = || tokens::rotate(&Ctx::system(&rig.site, "test"), Nothing {});
+    let error = (0..100).find_map(|_| rotate().err()).expect("too often");
+    assert_eq!(error.kind(), Kind::TooMany);
+    assert!(kids().len() <= 20 && rig.token(id, &text, "").is_ok());
+    rig.site.clock.advance(Span::from_minutes(11));
+    rotate().unwrap();
 }

@@ -23,7 +23,7 @@ const SIGNER_LIFETIME: Span = Span::from_days(30);
 /// So much may clocks differ.
 const LEEWAY: Span = Span::from_minutes(1);
 /// Signers that are known at once; each but one only until what it signed has ended.
-const SIGNERS_MAX: usize = 100;
+const SIGNERS_MAX: usize = 20;
 /// What a sealed seed is for.
 const PURPOSE: &str = "identity.signer";
 
@@ -41,22 +41,26 @@ pub(in crate::capabilities::identity) struct SignerRow {
 }
 
 fn signers(read: &impl Read, tenant: TenantId) -> Result<Vec<(String, SignerRow)>> {
-    let rows = read.prefix(&SIGNERS, &tenant, SIGNERS_MAX)?;
+    let rows = read.prefix(&SIGNERS, &tenant, 2 * SIGNERS_MAX)?;
     Ok(rows.into_iter().map(|((_, kid), row)| (kid, row)).collect())
 }
 
 /// A new signer in an open change; the one before signs no more.
 fn renew(ctx: &Ctx<'_>, change: &mut Change<'_>) -> Result<(String, SignerRow)> {
     let until = ctx.now + TOKEN_LIFETIME + LEEWAY;
-    for (kid, row) in signers(&*change.tx, ctx.tenant)? {
-        match row.until {
-            None => {
-                let row = SignerRow { until: Some(until), sealed: None, ..row };
-                change.tx.put(&SIGNERS, &(ctx.tenant, kid), &row)?;
-            }
-            Some(end) if end <= ctx.now => change.tx.delete(&SIGNERS, &(ctx.tenant, kid))?,
-            Some(_) => {}
-        }
+    let (over, known): (Vec<_>, Vec<_>) = signers(&*change.tx, ctx.tenant)?
+        .into_iter()
+        .partition(|(_, row)| row.until.is_some_and(|end| end <= ctx.now));
+    if known.len() >= SIGNERS_MAX {
+        return Err(Error::too_many(format!("{SIGNERS_MAX} signers are known already"))
+            .hint("wait until the tokens of the oldest have ended, eleven minutes"));
+    }
+    for (kid, _) in over {
+        change.tx.delete(&SIGNERS, &(ctx.tenant, kid))?;
+    }
+    for (kid, row) in known.into_iter().filter(|(_, row)| row.until.is_none()) {
+        let row = SignerRow { until: Some(until), sealed: None, ..row };
+        change.tx.put(&SIGNERS, &(ctx.tenant, kid), &row)?;
     }
     let seed = ctx.site.clock.random::<32>();
     let public = jwk(&Signer::of_seed(&seed)?)?;
