@@ -40,7 +40,7 @@ use control::{Answers, Control};
 use drill::Drills;
 use opening::Purpose;
 
-pub use crate::capabilities::audit::{Proved, prove};
+pub use crate::capabilities::audit::{Proved, is_pack, prove, prove_pack};
 pub use backup::Taken;
 pub use command::{Access, Stopped};
 pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain, STEP};
-use super::checkpoint;
 use super::model::Entry;
 use super::sieve::{Narrowed, Sieve};
 use super::store::ENTRIES;
 use super::verify::Checkpoints;
+use super::{checkpoint, evidence};
 use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::store::{Read, Store};
 use crate::kit::{Ctx, Download, NextPart, generation};
@@ -31,7 +31,7 @@ const COLUMNS: &str = "number,at,actor,name,action,event,subject,detail,from,req
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ExportAsked {
-    /// `jsonl`, which can be verified, or `csv`; `jsonl` when empty.
+    /// `jsonl`, which can be verified, `csv`, or `pack`, a zip file with what verifies it; `jsonl` when empty.
     pub format: String,
     /// Number of the first entry; the first of all when absent.
     pub from: Option<u64>,
@@ -51,11 +51,17 @@ enum Form {
     Lines,
     /// Entries alone, for spreadsheets.
     Csv,
+    /// Every entry with what proves it, in a pack with what checks it.
+    Pack,
 }
 
 impl Form {
     fn ending(self) -> &'static str {
-        if self == Form::Csv { "csv" } else { "jsonl" }
+        match self {
+            Form::Csv => "csv",
+            Form::Pack => "zip",
+            Form::Proof | Form::Lines => "jsonl",
+        }
     }
 }
 
@@ -105,9 +111,15 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
         "" | "jsonl" if sieve.is_empty() => Form::Proof,
         "" | "jsonl" => Form::Lines,
         "csv" => Form::Csv,
-        _ => return Err(Error::invalid("the format is not known").hint("use `jsonl` or `csv`")),
+        "pack" if sieve.is_empty() => Form::Pack,
+        "pack" => {
+            return Err(Error::invalid("a pack holds every entry of its range")
+                .hint("leave the conditions out, and say from which entry to which"));
+        }
+        _ => return Err(Error::invalid("the format is not known").hint("use `jsonl`, `csv` or `pack`")),
     };
-    let key = checkpoint::signer(ctx.site)?.public();
+    let signer = checkpoint::signer(ctx.site)?;
+    let key = signer.public();
     let read = ctx.read()?;
     let head = chain::head(&read, ctx.tenant)?;
     let (from, to) = (asked.from.unwrap_or(1), asked.to.unwrap_or(head.number).min(head.number));
@@ -149,8 +161,16 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
         Ok(())
     })?;
     let name = format!("audit-{}-{from}-{to}.{}", ctx.now.format("%Y%m%dT%H%M%SZ"), form.ending());
-    let kind = if form == Form::Csv { "text/csv; charset=utf-8" } else { "application/jsonl" };
-    let next = parts(ctx.site.store.clone(), header, start, last, form, sieve);
+    let kind = match form {
+        Form::Csv => "text/csv; charset=utf-8",
+        Form::Pack => "application/zip",
+        Form::Proof | Form::Lines => "application/jsonl",
+    };
+    let next = parts(ctx.site.store.clone(), header.clone(), start, last, form, sieve);
+    let next = match form {
+        Form::Pack => evidence::pack(header, ctx.actor.text(), signer, next),
+        _ => next,
+    };
     Ok(Download { name, kind, next })
 }
 
@@ -177,7 +197,7 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, form: Form,
             begun = true;
             match form {
                 Form::Csv => out.extend_from_slice(COLUMNS.as_bytes()),
-                Form::Proof => line(&mut out, &Line::Header(header.clone()))?,
+                Form::Proof | Form::Pack => line(&mut out, &Line::Header(header.clone()))?,
                 Form::Lines => {}
             }
         }
@@ -218,7 +238,7 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, form: Form,
         hasher.update(&out);
         if number == header.to {
             ended = true;
-            if form == Form::Proof {
+            if matches!(form, Form::Proof | Form::Pack) {
                 let sum = Chain(*hasher.finalize().as_bytes());
                 let end = End { entries: number + 1 - header.from, checkpoints: counted, chain, sum };
                 line(&mut out, &Line::End(end))?;

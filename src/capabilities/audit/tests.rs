@@ -537,3 +537,58 @@ fn what_cannot_be_written_down_leaves_only_where_the_site_chose_so() {
         assert!(login_link(&site).is_err(), "what changes something is refused in any case");
     }
 }
+
+#[test]
+fn a_pack_of_evidence_proves_itself_and_nothing_in_it_can_be_changed() {
+    use std::io::{Cursor, Read as _};
+
+    use crate::engine::archive::ZipReader;
+
+    let (site, _folder, after) = logged(5);
+    let ctx = owner(&site);
+    checkpoint(&ctx, Nothing {}).unwrap();
+    follow_all(&site, after);
+    let asked = ExportAsked { format: "pack".into(), ..ExportAsked::default() };
+    let pack = exported(&ctx, asked.clone()).unwrap();
+    assert!(is_pack(&pack) && !is_pack(b"{\"line\""));
+    let proved = prove_pack(Cursor::new(&pack[..]), None).unwrap();
+    // The last entry comes after the last checkpoint: the pack's own signature vouches for it.
+    assert_eq!((proved.range, proved.checkpoints, proved.signed_up_to), ((1, 6), 1, 6));
+    assert!(prove_pack(Cursor::new(&pack[..]), Some(&"0".repeat(64))).is_err());
+    let files = |pack: &[u8]| -> Option<Vec<(String, Vec<u8>)>> {
+        let mut zip = ZipReader::open(Cursor::new(pack.to_vec())).ok()?;
+        let names: Vec<String> = zip.names().map(str::to_owned).collect();
+        let mut all = Vec::new();
+        for name in names {
+            let mut bytes = Vec::new();
+            zip.file(&name).ok()??.read_to_end(&mut bytes).ok()?;
+            all.push((name, bytes));
+        }
+        Some(all)
+    };
+    let good = files(&pack).unwrap();
+    let names: Vec<&str> = good.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "README.txt",
+            "verify.html",
+            "public-key.txt",
+            "log.jsonl",
+            "summary.txt",
+            "manifest.json",
+            "manifest.sig"
+        ]
+    );
+    let summary = String::from_utf8(good[4].1.clone()).unwrap();
+    assert!(summary.contains("1 to 6") && summary.contains("4  identity.link_made"), "{summary}");
+    for at in (0..pack.len()).step_by(37) {
+        let mut bad = pack.clone();
+        bad[at] ^= 1;
+        if prove_pack(Cursor::new(&bad[..]), Some(&proved.key)).is_ok() {
+            assert_eq!(files(&bad).unwrap(), good, "byte {at} of the content was changed unseen");
+        }
+    }
+    let narrowed = Narrowed { event: "x.y".into(), ..Narrowed::default() };
+    assert_eq!(exported(&ctx, ExportAsked { narrowed, ..asked }).unwrap_err().kind(), Kind::Invalid);
+}
