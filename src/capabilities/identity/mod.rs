@@ -13,6 +13,7 @@ mod model;
 mod ops;
 mod pages;
 mod passwords;
+mod people;
 mod recovery;
 mod roles;
 mod sessions;
@@ -25,6 +26,7 @@ pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Reco
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
+pub use people::{Exported, ImportAsked, Imported, Profile};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 
@@ -84,6 +86,7 @@ impl Capability for Identity {
             sessions::revoke_of_user,
         );
         factors::ops::routes(ops);
+        people::ops(ops);
         ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
         ops.post(
             "identity.key_create",
@@ -103,6 +106,7 @@ impl Capability for Identity {
         door::pages::routes(pages);
         door::pages::second::routes(pages);
         factors::pages::routes(pages);
+        people::pages::routes(pages);
         pages::routes(pages);
     }
 
@@ -112,13 +116,22 @@ impl Capability for Identity {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem {
-            group: "Govern",
-            title: "People",
-            path: "/people",
-            icon: "users",
-            permission: "identity.read",
-        }]
+        vec![
+            NavItem {
+                group: "Govern",
+                title: "People",
+                path: "/people",
+                icon: "users",
+                permission: "identity.read",
+            },
+            NavItem {
+                group: "Help",
+                title: "Signing in",
+                path: "/help/signing-in",
+                icon: "key-round",
+                permission: "agents.read",
+            },
+        ]
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -9,7 +9,7 @@ use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 14] = [
+pub(super) const NAMES: [&str; 15] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -24,6 +24,7 @@ pub(super) const NAMES: [&str; 14] = [
     factors::NAMES[2],
     factors::NAMES[3],
     factors::NAMES[4],
+    super::people::NAMES[0],
 ];
 
 impl Digest {
