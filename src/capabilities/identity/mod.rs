@@ -22,7 +22,9 @@ mod store;
 pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
-pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Recovered, TotpView};
+pub use factors::{
+    CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
+};
 pub use keys::{KeyChosen, KeyMade, key_actor};
 pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};

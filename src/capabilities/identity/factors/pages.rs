@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::model::{Means, Policy};
 use super::ops::{self, FactorsView};
-use super::{Asks, Have, policy};
+use super::{Asks, Have, PolicyChanged, policy};
 use crate::base::{Error, Kind, Result};
 use crate::capabilities::identity::door::pages::second::json as script;
 use crate::capabilities::identity::door::pages::{cookie, explain, typed};
@@ -300,7 +300,14 @@ fn change_rules(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     wanted.second_factor_for = roles.map(str::to_owned).collect();
     let changed = read.and_then(|(idle, absolute)| {
         (wanted.idle_minutes, wanted.absolute_minutes) = (idle, absolute);
-        policy::change(ctx, wanted.clone())
+        policy::change(
+            ctx,
+            PolicyChanged {
+                second_factor_for: Some(wanted.second_factor_for.clone()),
+                idle_minutes: Some(idle),
+                absolute_minutes: Some(absolute),
+            },
+        )
     });
     match changed {
         Ok(_) => done("/people/rules", "The rules are changed"),
