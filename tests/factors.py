@@ -142,7 +142,7 @@ def under_an_address(browser):
         page.fill("[name=login]", "ines")
         page.fill("[name=password]", PASSWORD)
         page.click("form[action='/login'] button[type=submit]")
-        page.get_by_text("only where the console is opened by its host name").wait_for()
+        page.get_by_text("only where the console is opened by a host name").wait_for()
 
 
 def app_without_script(browser, recovery):
@@ -173,14 +173,69 @@ def app_without_script(browser, recovery):
         page.wait_for_url(re.compile(f"^{re.escape(base)}/(\\?|$)"))
 
 
-def narrow(browser):
+def rule(page):
+    """Operators need a second factor from now on."""
+    page.goto(f"{base}/people/rules")
+    page.check("[name=role][value=operator]")
+    page.click("form[action='/people/rules'] button")
+    page.wait_for_url(re.compile("flash=ok"))
+
+
+def invited(page, browser):
+    """Somebody comes by their link, and adds a passkey before anything is open to them."""
+    page.goto(f"{base}/people")
+    form = page.locator("form[action='/people']:has([name=login])")
+    form.locator("[name=name]").fill("Omar")
+    form.locator("[name=login]").fill("omar")
+    form.locator("[name=role]").select_option("operator")
+    form.locator("button").click()
+    link = page.locator("[data-copied]").inner_text()
+    assert page.locator("svg.qr").count() == 1, "no code for a camera"
+    with browser.new_context() as context:
+        theirs = open_page(context)
+        authenticator(theirs)
+        theirs.goto(base + link[link.index("/login"):])
+        theirs.fill("[name=password]", PASSWORD)
+        theirs.fill("[name=again]", PASSWORD)
+        theirs.click("form button[type=submit]")
+        theirs.locator("h1", has_text="Add a second factor").wait_for()
+        theirs.evaluate("fetch('/agents', {redirect: 'manual'}).then(r => { if (r.type !== 'opaqueredirect') throw new Error('let in') })")
+        theirs.locator("form[data-passkey=create] [name=name]").fill("Phone")
+        theirs.locator("form[data-passkey=create] button").click()
+        theirs.wait_for_url(f"{base}/account/factors")
+        theirs.locator("td", has_text="Phone").wait_for()
+    page.goto(f"{base}/people?filter=factor:passkey+role:operator")
+    page.locator("a", has_text="Omar").click()
+    page.locator("dd", has_text="Phone").wait_for()
+    page.locator(f"form[action$='/sessions/revoke'] button", has_text="End all").click()
+    page.get_by_text("They are signed in nowhere").wait_for()
+    return page.url.split("?")[0]
+
+
+def taken_in(page):
+    """A list is looked at first, then everybody on it is added."""
+    page.goto(f"{base}/people/import")
+    page.fill("[name=csv]", "login,name,role\nada,Ada Lovelace,viewer\nines,Twice,viewer")
+    page.click("button[value=preview]")
+    page.get_by_text("1 of 2 lines are wrong").wait_for()
+    page.fill("[name=csv]", "login,name,role\nada,Ada Lovelace,viewer")
+    page.click("button[value=preview]")
+    page.click("button[value=import]")
+    page.get_by_text("1 people are added").wait_for()
+    page.goto(f"{base}/people")
+    with page.expect_download() as caught:
+        page.click("button[value=csv]")
+    assert "Ada Lovelace" in open(caught.value.path()).read()
+
+
+def narrow(browser, *more):
     """The pages fit a phone, light and dark."""
     state = os.path.join(muster.folder, "state.json")
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):
             with browser.new_context(storage_state=state, viewport={"width": width, "height": height}, color_scheme=scheme) as context:
                 page = open_page(context)
-                for path in ("/account", "/account/factors", "/confirm", "/people", "/people/rules"):
+                for path in ("/account", "/account/factors", "/confirm", "/people", "/people/rules", "/people/import", "/help/signing-in", *more):
                     page.goto(base + path)
                     assert page.url == base + path, page.url
                     wide = page.evaluate("document.documentElement.scrollWidth")
@@ -207,7 +262,10 @@ with sync_playwright() as playwright:
     story.step("a passkey alone signs in, and comes back to the page that was asked for", lambda: passkey_alone(page))
     story.step("after the password the passkey is the second step", lambda: (sign_out(page), passkey_second(page)))
     story.step("an authenticator that asks nobody does not stand alone", lambda: unverified_alone(page, devtools, identifier))
-    story.step("every page of it fits, light and dark", lambda: (context.storage_state(path=os.path.join(muster.folder, "state.json")), narrow(browser)))
+    story.step("operators need a second factor from now on", lambda: rule(page))
+    person = story.step("who is invited adds a passkey before anything else", lambda: invited(page, browser))
+    story.step("people come from a list and leave as a file", lambda: taken_in(page))
+    story.step("every page of it fits, light and dark", lambda: (context.storage_state(path=os.path.join(muster.folder, "state.json")), narrow(browser, (person or f"{base}/account")[len(base):])))
     story.step("under an address there are no passkeys, in words", lambda: under_an_address(browser))
     story.step("without JavaScript: a recovery code, an app, its code", lambda: app_without_script(browser, recovery))
     story.step("no error on any console, no violation of the policy", quiet)

@@ -3,6 +3,7 @@
 //! Invariant: nothing else in the program prints to standard output.
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
+mod admin;
 mod agent;
 mod audit;
 mod backup;
@@ -73,6 +74,9 @@ enum Role {
     /// Shows or checks the key that opens the backups.
     #[command(subcommand)]
     RecoveryKey(recovery_key::RecoveryKey),
+    /// Lets somebody in again who cannot come in any more.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
     /// Prints the version.
@@ -190,6 +194,7 @@ pub fn run() -> ExitCode {
         Role::Compact(folder) => rebuild::compact(&folder),
         Role::Keys(role) => keys::keys(&role),
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
+        Role::Admin(role) => admin::admin(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));

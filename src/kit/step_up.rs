@@ -8,7 +8,7 @@ pub const PROOF_LASTS: Span = Span::from_minutes(10);
 
 /// The permissions that need a fresh proof. Programs with a key, which nobody can leave open on a desk, need none; nor
 /// does what must be quick when something goes wrong, such as to shut somebody out.
-pub const DANGEROUS: [&str; 26] = [
+pub const DANGEROUS: [&str; 27] = [
     // Who may come in, and as whom.
     "identity.create",
     "identity.change",
@@ -21,6 +21,7 @@ pub const DANGEROUS: [&str; 26] = [
     "identity.policy_change",
     "identity.user_sessions_revoke",
     "identity.factors_remove",
+    "identity.recover",
     "identity.role_create",
     "identity.role_change",
     // How oneself comes in.

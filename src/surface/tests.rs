@@ -76,6 +76,9 @@ impl Capability for Things {
             Ok(tree("mine".into()))
         });
         ops.own();
+        ops.post("things.guard", "/things/guard", "Asks for a fresh proof.", |ctx, _: Nothing| {
+            ctx.require("identity.create").map(|_| Nothing {})
+        });
         ops.post("things.break", "/things/break", "Breaks.", |_, _: Nothing| -> Result<Nothing> {
             panic!("broken on purpose")
         });
@@ -88,6 +91,11 @@ impl Capability for Things {
             "" => Err(Error::invalid("a thing needs a name").hint("write one")),
             name => Ok(Reply::Redirect(format!("/things/{name}"), Vec::new())),
         });
+        let guarded = |ctx: &Ctx<'_>, _: &PageRequest| {
+            ctx.require("identity.create").map(|_| Reply::Json(200, json!({ "in": true })))
+        };
+        pages.get("/guarded", guarded);
+        pages.post("/guarded", guarded);
         pages.open_get("/login", |_, _| Ok(Reply::Html(200, "sign in".into())));
         pages.open_post("/login", |_, _| {
             Ok(Reply::Redirect(
@@ -348,6 +356,36 @@ fn pages_open_for_who_may() {
     let got = send(&rig, as_person(HttpMethod::GET, "/help/api", "viewer"));
     assert_eq!(got.status, 200, "{}", got.body);
     assert!(got.body.contains("POST /api/v1/things/{id}") && got.body.contains("id=\"conflict\""));
+}
+
+#[test]
+fn who_must_show_again_who_they_are_is_led_there_and_back() {
+    let rig = rig();
+    let token = token(&rig, Role::Owner);
+    let got = send(&rig, as_person(HttpMethod::GET, "/guarded?a=b", "owner"));
+    assert_eq!((got.status, got.header("location")), (303, "/confirm?next=%2Fguarded%3Fa%3Db"));
+    let post = || as_person(HttpMethod::POST, "/guarded", "owner").set_form([("csrf", token.as_str())]);
+    for (request, next) in [
+        (post(), "%2F"),
+        (post().insert_header((header::REFERER, "https://site.lan/things/7?x=1")), "%2Fthings%2F7%3Fx%3D1"),
+        (post().insert_header((header::REFERER, "https://evil.example/things")), "%2F"),
+    ] {
+        let got = send(&rig, request);
+        assert_eq!((got.status, got.header("location")), (303, format!("/confirm?next={next}").as_str()));
+    }
+    let got = send(&rig, post().insert_header(("hx-request", "true")));
+    assert_eq!((got.status, got.header("hx-redirect")), (200, "/confirm?next=%2F"));
+    let api = |request: TestRequest| send(&rig, request.set_json(json!({})));
+    let path = "/api/v1/things/guard";
+    let got = api(as_person(HttpMethod::POST, path, "owner").insert_header(("x-csrf-token", token.as_str())));
+    assert_eq!((got.status, got.json()["type"].as_str().unwrap()), (403, "/help/api#step-up"));
+    assert_eq!(
+        api(as_program(HttpMethod::POST, path, "owner")).status,
+        200,
+        "a program leaves no screen open"
+    );
+    let got = send(&rig, as_person(HttpMethod::GET, "/help/api", "viewer"));
+    assert!(got.body.contains("id=\"step-up\""));
 }
 
 #[test]

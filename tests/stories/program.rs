@@ -200,3 +200,30 @@ fn a_hangup_reads_the_certificate_again_and_ends_nothing() {
     let (well, _, said) = reload();
     assert!(!well && said.contains("no server runs"), "{said}");
 }
+
+#[test]
+fn who_holds_the_machine_lets_somebody_in_again() {
+    let muster = Muster::start();
+    let recover = |folder: &Path, more: &[&str]| {
+        let output = program().args(["admin", "recover", "--data"]).arg(folder).args(more).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let folder = muster.folder.clone();
+    let (status, _, text) = recover(&folder, &[]);
+    assert!(status == Some(1) && text.contains("nobody is an owner yet"), "{text}");
+    muster::capabilities::identity::login_link(muster.server().site()).unwrap();
+    let (status, running, text) = recover(&folder, &["owner"]);
+    assert!(status == Some(0) && running.contains("/login/link?token=msl_"), "{running} {text}");
+    let (status, _, text) = recover(&folder, &["nobody"]);
+    assert!(status == Some(1) && text.contains("`nobody` does not exist"), "{text}");
+    let changes = muster.server().site().store.changes(0, 10_000).unwrap();
+    let last = changes.iter().rfind(|change| change.origin.action == "identity.recover").unwrap();
+    assert!(last.origin.from.starts_with("command line, uid"), "{}", last.origin.from);
+    let (folder, _keep) = muster.release();
+    let (status, stopped, text) = recover(&folder, &["--remove-factors"]);
+    assert!(status == Some(0) && stopped.contains(":8443/login/link?token=msl_"), "{stopped} {text}");
+}

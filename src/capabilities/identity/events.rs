@@ -204,4 +204,17 @@ pub(super) const EVENTS: &[EventKind] = &[
         "Tokens are signed with another key from now on",
         &[],
     ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.exported",
+        "The list of people was given out, without secrets",
+        &["count"],
+    ),
+    EventKind::notable(Category::Trust, "identity.imported", "People were added from a file", &["count"]),
+    EventKind::ordinary(
+        Category::Change,
+        "identity.profile_changed",
+        "A person chose another language, time zone or look",
+        &["before", "after"],
+    ),
 ];

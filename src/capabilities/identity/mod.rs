@@ -15,6 +15,7 @@ mod model;
 mod ops;
 mod pages;
 mod passwords;
+mod people;
 mod recovery;
 mod roles;
 mod sessions;
@@ -23,10 +24,13 @@ mod store;
 pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
-pub use factors::{CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, Recovered, TotpView};
+pub use factors::{
+    CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
+};
 pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
+pub use people::{Exported, ImportAsked, Imported, Profile};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 
@@ -101,6 +105,7 @@ impl Capability for Identity {
             sessions::revoke_of_user,
         );
         factors::ops::routes(ops);
+        people::ops(ops);
         keys::ops::routes(ops);
     }
 
@@ -108,6 +113,7 @@ impl Capability for Identity {
         door::pages::routes(pages);
         door::pages::second::routes(pages);
         factors::pages::routes(pages);
+        people::pages::routes(pages);
         pages::routes(pages);
         roles::pages::routes(pages);
         keys::pages::routes(pages);
@@ -120,13 +126,22 @@ impl Capability for Identity {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem {
-            group: "Govern",
-            title: "People",
-            path: "/people",
-            icon: "users",
-            permission: "identity.read",
-        }]
+        vec![
+            NavItem {
+                group: "Govern",
+                title: "People",
+                path: "/people",
+                icon: "users",
+                permission: "identity.read",
+            },
+            NavItem {
+                group: "Help",
+                title: "Signing in",
+                path: "/help/signing-in",
+                icon: "key-round",
+                permission: "agents.read",
+            },
+        ]
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -5,12 +5,10 @@ use askama::Template;
 use super::door::pages::{explain, typed, typed_twice};
 use super::model::{SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
-use super::{factors, own, sessions};
+use super::people::Profile;
+use super::{factors, own, people, sessions};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Shell, Theme};
-
-/// How long a browser remembers the theme.
-const THEME_SECONDS: i64 = 365 * 24 * 3600;
+use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr};
 
 /// Adds the routes.
 pub(super) fn routes(pages: &mut Pages) {
@@ -38,12 +36,15 @@ struct AccountPage {
     sessions: Vec<SessionView>,
     /// What they have besides the password, in words.
     factors: String,
+    profile: Profile,
     characters_min: usize,
 }
 
 /// A person as a row, with what may be done to them.
 struct Person {
     user: UserView,
+    /// What they have besides a password, in a word.
+    factor: &'static str,
     /// Whether it is who looks.
     me: bool,
 }
@@ -58,9 +59,11 @@ struct Typed {
 }
 
 /// A text that is shown once.
-struct Once {
+pub(super) struct Once {
     title: String,
     text: String,
+    /// The text for a camera; empty for none.
+    picture: Markup,
     hint: &'static str,
 }
 
@@ -68,6 +71,7 @@ struct Once {
 #[template(path = "identity/people.html")]
 struct PeoplePage {
     shell: Shell,
+    filter: String,
     people: Vec<Person>,
     roles: Vec<String>,
     person: Typed,
@@ -109,6 +113,7 @@ fn account_page(
         password_error: password.as_ref().map(explain).unwrap_or_default(),
         sessions: sessions::list(ctx, Nothing {})?.items,
         factors: factors::have(&ctx.read()?, ctx.tenant, id)?.words(),
+        profile: people::pages::chosen(ctx)?,
         characters_min: limits::PASSWORD_CHARACTERS_MIN,
     };
     Ok(Reply::Html(status, page.render()?))
@@ -135,14 +140,14 @@ fn revoke_session(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     done("/account", "The session has ended")
 }
 
-fn theme(_: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let value = Theme::find(request.field("theme")).word().to_owned();
-    let seconds = if value.is_empty() { 0 } else { THEME_SECONDS };
+fn theme(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let theme = Theme::find(request.field("theme"));
+    people::keep_theme(ctx, theme)?;
     let next = match request.field("next") {
         next if next.starts_with('/') && !next.starts_with("//") && !next.contains('\\') => next,
         _ => "/",
     };
-    Ok(Reply::Redirect(next.to_owned(), vec![Cookie { name: "theme", value, seconds }]))
+    Ok(Reply::Redirect(next.to_owned(), vec![people::theme_cookie(theme)]))
 }
 
 fn people(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -156,10 +161,15 @@ fn people_page(
     fill: impl FnOnce(&mut PeoplePage),
 ) -> Result<Reply> {
     let me = own(ctx).map(|(id, _, _)| id).ok();
-    let people = ops::users(ctx, Nothing {})?.items;
+    let filter = request.asked("filter").to_owned();
+    let people = people::found(ctx, &filter)?;
     let mut page = PeoplePage {
         shell: Shell::new(ctx, request, "People", "/people"),
-        people: people.into_iter().map(|user| Person { me: Some(user.id) == me, user }).collect(),
+        filter,
+        people: people
+            .into_iter()
+            .map(|(user, factor)| Person { me: Some(user.id) == me, user, factor })
+            .collect(),
         roles: super::roles::names(ctx)?,
         person: Typed { role: "operator".into(), ..Typed::default() },
         once: None,
@@ -204,6 +214,7 @@ fn link_shown(ctx: &Ctx<'_>, request: &PageRequest, made: ops::UserMade) -> Resu
     people_page(ctx, request, 200, |page| {
         page.once = Some(Once {
             title: format!("Give this link to {}", made.user.name),
+            picture: made.link.as_deref().and_then(|link| qr(link).ok()).unwrap_or_default(),
             text: made.link.unwrap_or_default(),
             hint: "It sets their password and signs them in: once, and within 24 hours. It is not shown again.",
         });

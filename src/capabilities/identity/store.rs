@@ -10,7 +10,7 @@ use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 15] = [
+pub(super) const NAMES: [&str; 16] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -26,6 +26,7 @@ pub(super) const NAMES: [&str; 15] = [
     factors::NAMES[2],
     factors::NAMES[3],
     factors::NAMES[4],
+    super::people::NAMES[0],
 ];
 
 impl Digest {

@@ -6,9 +6,9 @@ use askama::Template;
 
 use super::{Entered, SetUp};
 use crate::base::{Error, Kind, Result, Secret, limits};
-use crate::capabilities::identity::factors;
 use crate::capabilities::identity::model::Purpose;
 use crate::capabilities::identity::sessions::{self, COOKIE};
+use crate::capabilities::identity::{factors, people};
 use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell};
 
 /// Adds the routes.
@@ -99,7 +99,10 @@ pub(in crate::capabilities::identity) fn cookie(ctx: &Ctx<'_>, value: String) ->
 }
 
 pub(super) fn signed_in(ctx: &Ctx<'_>, value: String, next: &str) -> Result<Reply> {
-    Ok(Reply::Redirect(local(next), vec![cookie(ctx, value)?]))
+    let mut cookies = vec![cookie(ctx, value.clone())?];
+    // The look is the person's, in whichever browser.
+    cookies.extend(people::theme_of(ctx, &value)?);
+    Ok(Reply::Redirect(local(next), cookies))
 }
 
 fn entered(ctx: &Ctx<'_>, request: &PageRequest, entered: Entered, next: &str) -> Result<Reply> {

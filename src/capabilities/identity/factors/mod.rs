@@ -34,6 +34,7 @@ pub use ops::{CodesMade, FactorsView, Lost, PasskeyView, Recovered, TotpView};
 pub(super) use passkeys::{
     add as add_passkey, creation, held, request, spend as spend_passkey, under_a_name,
 };
+pub use policy::PolicyChanged;
 pub(super) use policy::policy;
 pub(super) use totp::{Pending, begin as begin_totp, confirm as confirm_totp, spend as spend_totp};
 

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::model::{Means, Policy};
 use super::ops::{self, FactorsView};
-use super::{Asks, Have, policy};
-use crate::base::{Error, Kind, Result, UserId};
+use super::{Asks, Have, PolicyChanged, policy};
+use crate::base::{Error, Kind, Result};
 use crate::capabilities::identity::door::pages::second::json as script;
 use crate::capabilities::identity::door::pages::{cookie, explain, typed};
 use crate::capabilities::identity::door::{self, check_own_password};
@@ -16,7 +16,7 @@ use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::{own, roles};
 use crate::engine::crypto::verify_password;
 use crate::engine::store::Read;
-use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, query};
+use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, html, query};
 
 /// Adds the routes.
 pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
@@ -30,6 +30,7 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
     pages.get("/confirm", confirm);
     pages.post("/confirm", prove);
     pages.get("/confirm/passkey", challenge);
+    pages.get("/help/signing-in", help);
     pages.get("/people/rules", rules);
     pages.post("/people/rules", change_rules);
 }
@@ -70,6 +71,16 @@ struct RulesPage {
     roles: Vec<(String, bool)>,
     may_change: bool,
     error: String,
+}
+
+#[derive(Template)]
+#[template(path = "help/signing_in.html")]
+struct HelpPage {
+    shell: Shell,
+}
+
+fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    html(&HelpPage { shell: Shell::new(ctx, request, "Signing in", "/help/signing-in") })
 }
 
 /// Errors that a form says; all others have a page of their own, or lead to it.
@@ -289,15 +300,17 @@ fn change_rules(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     wanted.second_factor_for = roles.map(str::to_owned).collect();
     let changed = read.and_then(|(idle, absolute)| {
         (wanted.idle_minutes, wanted.absolute_minutes) = (idle, absolute);
-        policy::change(ctx, wanted.clone())
+        policy::change(
+            ctx,
+            PolicyChanged {
+                second_factor_for: Some(wanted.second_factor_for.clone()),
+                idle_minutes: Some(idle),
+                absolute_minutes: Some(absolute),
+            },
+        )
     });
     match changed {
         Ok(_) => done("/people/rules", "The rules are changed"),
         Err(error) => rules_page(ctx, request, wanted, Some(shown(error)?)),
     }
-}
-
-/// What somebody else has, for the page of a person.
-pub(in crate::capabilities::identity) fn of(ctx: &Ctx<'_>, id: UserId) -> Result<FactorsView> {
-    ops::theirs(ctx, ById { id })
 }

@@ -73,10 +73,15 @@ pub(in crate::capabilities::identity) fn request(
     asks: Asks,
 ) -> Result<Value> {
     let (name, _) = under_a_name(ctx)?;
-    let allowed: Vec<Value> = match user {
-        Some(user) => store::passkeys(&ctx.read()?, ctx.tenant, user)?.iter().map(listed).collect(),
-        None => Vec::new(),
-    };
+    let mut allowed: Vec<Value> = Vec::new();
+    if let Some(user) = user {
+        let there = store::passkeys(&ctx.read()?, ctx.tenant, user)?;
+        allowed.extend(there.iter().filter(|passkey| passkey.host == name).map(listed));
+        if let (Some(other), true) = (there.first(), allowed.is_empty()) {
+            return Err(Error::invalid(format!("your passkeys do not work under the name `{name}`"))
+                .hint(format!("open the console as `{}`, or show something else", other.host)));
+        }
+    }
     Ok(json!({
         "challenge": text(&challenge::make(ctx.site, asks)),
         "rpId": name,

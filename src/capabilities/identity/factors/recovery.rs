@@ -68,6 +68,22 @@ pub(in crate::capabilities::identity) fn restored(
             change.tx.put(&PASSKEYS, &(tenant, user, id), &Passkey { counter, ..passkey })?;
         }
     }
+    // Who has added their first factor since has none now, and their password alone lets them in.
+    let added = ["identity.totp_added", "identity.passkey_added"];
+    let mut told = std::collections::BTreeSet::new();
+    for undone in added.into_iter().flat_map(happened) {
+        let Some(user) = undone.subject.parse::<UserId>().ok().or_else(|| undone.field("user")) else {
+            continue;
+        };
+        let known = change.tx.has(&USERS, &(tenant, user))?;
+        if known && !super::have(&*change.tx, tenant, user)?.any() && told.insert(user) {
+            change.tell(
+                "identity.factors_given_up",
+                user,
+                json!({ "because": "they were added after the backup" }),
+            );
+        }
+    }
     // Codes that were used up to now may be among what was given up.
     for (key, mut totp) in change.tx.prefix(&TOTPS, &tenant, ROWS_MAX)? {
         totp.last = totp.last.max(totp_step(ctx.now).saturating_add_signed(totp.offset));

@@ -371,6 +371,8 @@ fn a_passkey_is_a_second_step_bound_to_its_attempt() {
         text.contains("by a host name, not by an address") && text.contains("https://muster.test:"),
         "{text}"
     );
+    let request = Request { host: "muster.test:9443".into(), ..by_address.request.clone() };
+    assert!(under_a_name(&Ctx { request, ..by_address.clone() }).is_ok(), "the port is the browser's matter");
     for host in ["[::1]:8443", "evil.test:8443", "", "muster.test.evil.test"] {
         let request = Request { host: host.into(), ..by_address.request.clone() };
         assert!(under_a_name(&Ctx { request, ..by_address.clone() }).is_err(), "{host}");

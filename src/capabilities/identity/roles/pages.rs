@@ -9,9 +9,9 @@ use super::ops::{self as roles, ByName, GrantChosen, RoleChosen, RoleView, Withd
 use super::why::{self, Asked, Why};
 use crate::base::{Error, Kind, Result, Span, Timestamp, UserId};
 use crate::capabilities::identity::door::pages::explain;
-use crate::capabilities::identity::model::UserView;
-use crate::capabilities::identity::{FactorsView, factors, look, ops, own};
-use crate::kit::{Ctx, Nothing, OWN, Ops, PageRequest, Pages, Reply, Shell, told};
+use crate::capabilities::identity::model::{SessionView, UserView};
+use crate::capabilities::identity::{FactorsView, factors, look, ops, own, sessions};
+use crate::kit::{ById, Ctx, Nothing, OWN, Ops, PageRequest, Pages, Reply, Shell, query, told};
 
 /// Days that a form may give a role for.
 const DAYS_MAX: u64 = 3_650;
@@ -58,7 +58,13 @@ impl Row {
 struct PersonPage {
     shell: Shell,
     user: UserView,
+    me: bool,
+    sessions: Vec<SessionView>,
     factors: FactorsView,
+    /// Where their acts stand.
+    acts: String,
+    may_end: bool,
+    may_remove: bool,
     rows: Vec<Row>,
     roles: Vec<String>,
     permissions: Vec<String>,
@@ -125,7 +131,12 @@ fn person_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> R
     let me = own(ctx).is_ok_and(|(me, _, _)| me == id);
     let page = PersonPage {
         shell: Shell::new(ctx, request, user.name.to_string(), "/people"),
-        factors: factors::pages::of(ctx, id)?,
+        me,
+        sessions: sessions::of_user(ctx, ById { id })?.items,
+        factors: factors::ops::theirs(ctx, ById { id })?,
+        acts: format!("/audit?{}", query(&[("actor", &id.to_string())])),
+        may_end: ctx.actor.may("identity.user_sessions_revoke"),
+        may_remove: ctx.actor.may("identity.factors_remove"),
         rows: user.grants.iter().map(|one| Row::of(one, ctx.now)).collect(),
         roles: names(ctx)?,
         permissions: why::catalogue(ctx.site).into_iter().collect(),
@@ -187,7 +198,7 @@ fn withdraw(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 fn look_as(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let id: UserId = request.param("id")?;
-    match look::look_as(ctx, crate::kit::ById { id }) {
+    match look::look_as(ctx, ById { id }) {
         Ok(_) => Ok(Reply::Redirect("/".into(), Vec::new())),
         Err(error) => person_page(ctx, request, Some(shown(error)?)),
     }

@@ -27,6 +27,8 @@ struct SecondPage {
     have: Have,
     /// What the browser is asked for a passkey, as JSON; empty when there is none for this host.
     options: String,
+    /// Why no passkey can be shown here; empty when one can.
+    no_passkey: String,
     error: String,
 }
 
@@ -80,14 +82,19 @@ fn second_page(
     have: Have,
     error: String,
 ) -> Result<String> {
-    let options = match have.passkeys {
-        0 => String::new(),
-        _ => factors::request(ctx, Some(user.id), Asks::Attempt(attempt.digest))
-            .map(|options| options.to_string())
-            .unwrap_or_default(),
+    let (options, no_passkey) = match factors::request(ctx, Some(user.id), Asks::Attempt(attempt.digest)) {
+        Ok(options) => (options.to_string(), String::new()),
+        Err(error) => (String::new(), explain(&error)),
     };
-    let shell = Shell::new(ctx, request, "Sign in", "");
-    let page = SecondPage { shell, attempt: text.to_owned(), login: user.login, have, options, error };
+    let page = SecondPage {
+        shell: Shell::new(ctx, request, "Sign in", ""),
+        attempt: text.to_owned(),
+        login: user.login,
+        have,
+        options,
+        no_passkey,
+        error,
+    };
     Ok(page.render()?)
 }
 

@@ -2,9 +2,13 @@
 
 use super::*;
 
+fn changed(roles: Option<Vec<String>>, idle: Option<u64>, absolute: Option<u64>) -> PolicyChanged {
+    PolicyChanged { second_factor_for: roles, idle_minutes: idle, absolute_minutes: absolute }
+}
+
 fn rule(ctx: &Ctx<'_>, roles: &[&str]) -> Result<Policy> {
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    policy::change(ctx, Policy { second_factor_for: roles, ..Policy::default() })
+    policy::change(ctx, changed(Some(roles), None, None))
 }
 
 #[test]
@@ -56,8 +60,10 @@ fn whom_the_rules_ask_adds_a_factor_before_anything_else() {
 fn limits_of_sessions_are_the_sites_own() {
     let (site, _folder, cookie) = owned();
     let ctx = as_actor(&site, actor(&site, &cookie).unwrap());
-    let policy = Policy { idle_minutes: 10, absolute_minutes: 60, ..Policy::default() };
-    policy::change(&ctx, policy).unwrap();
+    rule(&ctx, &["viewer"]).unwrap();
+    assert!(policy::change(&ctx, changed(None, Some(4), None)).is_err());
+    let after = policy::change(&ctx, changed(None, Some(10), Some(60))).unwrap();
+    assert_eq!(after.second_factor_for, ["viewer"], "what is left out stays");
     for _ in 0..5 {
         site.clock.advance(Span::from_minutes(9));
         assert!(actor(&site, &cookie).is_some());
