@@ -1,10 +1,12 @@
-//! Rows on their way into a restored state: a thread loads them while the next ones are unpacked.
+//! Rows on their way into a restored state: a thread loads them while the next ones are unpacked, and another writes
+//! the file to the disk meanwhile, so that little is left for the end.
 
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::state::State;
 use crate::base::{Error, Result};
+use crate::engine::journal::DiskFile;
 
 /// Bytes of rows that are loaded in one commit.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -14,6 +16,8 @@ const WAITING_MAX: usize = 1;
 /// Takes chunks of rows and loads many of them at once.
 pub(super) struct Loading {
     state: Arc<State>,
+    /// The state's file, opened once more.
+    file: Arc<dyn DiskFile>,
     chunks: Vec<Vec<u8>>,
     bytes: usize,
     thread: Option<Thread>,
@@ -21,12 +25,12 @@ pub(super) struct Loading {
 
 struct Thread {
     batches: mpsc::SyncSender<Vec<Vec<u8>>>,
-    work: JoinHandle<Result<()>>,
+    work: [JoinHandle<Result<()>>; 2],
 }
 
 impl Loading {
-    pub(super) fn new(state: Arc<State>) -> Loading {
-        Loading { state, chunks: Vec::new(), bytes: 0, thread: None }
+    pub(super) fn new(state: Arc<State>, file: Box<dyn DiskFile>) -> Loading {
+        Loading { state, file: file.into(), chunks: Vec::new(), bytes: 0, thread: None }
     }
 
     /// Takes a chunk, which is known to be whole. An error may be that of an earlier one.
@@ -49,7 +53,7 @@ impl Loading {
         self.bytes = 0;
         let thread = match &mut self.thread {
             Some(thread) => thread,
-            none => none.insert(begin(self.state.clone())?),
+            none => none.insert(begin(self.state.clone(), self.file.clone())?),
         };
         match thread.batches.send(chunks) {
             Ok(()) => Ok(()),
@@ -60,7 +64,8 @@ impl Loading {
     fn end(&mut self) -> Result<()> {
         let Some(Thread { batches, work }) = self.thread.take() else { return Ok(()) };
         drop(batches);
-        work.join().unwrap_or_else(|_| Err(panicked()))
+        let ended = work.map(|work| work.join().unwrap_or_else(|_| Err(panicked())));
+        ended.into_iter().collect()
     }
 }
 
@@ -71,12 +76,22 @@ impl Drop for Loading {
     }
 }
 
-fn begin(state: Arc<State>) -> Result<Thread> {
+fn begin(state: Arc<State>, file: Arc<dyn DiskFile>) -> Result<Thread> {
     let (batches, waiting) = mpsc::sync_channel::<Vec<Vec<u8>>>(WAITING_MAX);
-    let work = std::thread::Builder::new()
-        .name("restore".into())
-        .spawn(move || waiting.iter().try_for_each(|chunks| state.load(&chunks)))?;
-    Ok(Thread { batches, work })
+    let (loaded, ticks) = mpsc::sync_channel::<()>(1);
+    let load = move || {
+        waiting.iter().try_for_each(|chunks| {
+            state.load(&chunks)?;
+            // One that is under way will do; the end syncs in any case.
+            let _ = loaded.try_send(());
+            Ok(())
+        })
+    };
+    let sync = move || ticks.iter().try_for_each(|()| Ok(file.sync()?));
+    // The one that syncs first: it ends when the other does, also when that cannot be begun.
+    let sync = std::thread::Builder::new().name("restore-sync".into()).spawn(sync)?;
+    let load = std::thread::Builder::new().name("restore".into()).spawn(load)?;
+    Ok(Thread { batches, work: [load, sync] })
 }
 
 fn panicked() -> Error {

@@ -107,7 +107,7 @@ impl Restore {
         disk.sync_folder(folder)?;
         let state = Arc::new(State::open(&*disk, seal.as_deref(), &folder.join(STATE), cache_bytes)?);
         Ok(Restore {
-            loading: Loading::new(state.clone()),
+            loading: Loading::new(state.clone(), disk.open(&folder.join(STATE))?),
             state,
             disk,
             seal,
