@@ -217,4 +217,10 @@ pub(super) const EVENTS: &[EventKind] = &[
         "A person chose another language, time zone or look",
         &["before", "after"],
     ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.factors_given_up",
+        "After a restore a person is without the second factors that they added since",
+        &["because"],
+    ),
 ];

@@ -156,7 +156,7 @@ fn a_persons_page_and_choices() {
     let ctx = as_actor(&site, actor(&site, &cookie).unwrap());
     let me = own(&ctx).unwrap().0.to_string();
     let (status, text) = html(ask(&ctx, "/people/{id}", &me, None));
-    assert!(status == 200 && text.contains("ines") && text.contains("/audit?filter=actor"), "{text}");
+    assert!(status == 200 && text.contains("ines") && text.contains("/audit?actor=usr_"), "{text}");
     assert!(text.contains("This one") && !text.contains("style="));
     let change = |zone: &str, language: &str| {
         let wanted = json!({ "time_zone": zone, "language": language, "theme": "dark" });
