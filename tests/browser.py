@@ -297,7 +297,7 @@ with sync_playwright() as playwright:
     tabs = [f"{href}?tab={tab}" for tab in ("metrics", "logs", "events", "tasks", "inventory", "access")]
     paths = [
         "/", "/agents", href, *tabs, "/agents/new", "/agents/new?tab=offline", "/agents/new?tab=device", "/tasks",
-        "/tasks#new-card", task, "/events", "/people", "/account", "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/secrets", "/help/events", "/help/api", "/help/messages", "/help/backups",
+        "/tasks#new-card", task, "/events", "/people", "/account", "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events", "/help/api", "/help/messages", "/help/backups",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):
