@@ -534,7 +534,8 @@ fn what_cannot_be_written_down_leaves_only_where_the_site_chose_so() {
             // Who may read goes on reading, and the server's log says that the entry is lacking.
             Unwritable::Open => assert_eq!(prove(&outcome.unwrap()[..], None).unwrap().range, (1, 3)),
         }
-        assert!(login_link(&site).is_err(), "what changes something is refused in any case");
+        let error = login_link(&site).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "what changes something is refused in any case");
     }
 }
 
