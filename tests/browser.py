@@ -298,7 +298,7 @@ with sync_playwright() as playwright:
     paths = [
         "/", "/agents", href, *tabs, "/agents/new", "/agents/new?tab=offline", "/agents/new?tab=device", "/tasks",
         "/tasks#new-card", task, "/events", "/people", "/people/keys", "/people/roles", "/account", "/account/roles",
-        "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/secrets", "/help/events",
+        "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events",
         "/help/api", "/help/messages", "/help/backups", "/help/network",
     ]
     for width, height in ((1440, 900), (390, 844)):

@@ -157,11 +157,15 @@ impl Permit<'_> {
             );
             return Ok(None);
         }
+        let hint = error
+            .hint_text()
+            .unwrap_or("see the server's log; `[audit] when_unwritable` is the choice")
+            .to_owned();
         Err(Error::unavailable(format!(
             "the audit log cannot be written, and nothing is given away without it: {}",
             error.message()
         ))
-        .hint("make room on the disk or mend it, then start the server again")
+        .hint(hint)
         .because(error.detail()))
     }
 

@@ -53,6 +53,7 @@ fn a_checkpoint_reaches_an_agent_and_a_download_proves_itself() {
     while let Some(part) = (given.next)().unwrap() {
         pack.extend(part);
     }
+    drop(given);
     let verify_pack = |pack: &[u8]| {
         std::fs::write(&path, pack).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));

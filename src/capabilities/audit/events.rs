@@ -52,4 +52,23 @@ pub(super) const EVENTS: &[EventKind] = &[
         "The audit log, or a part of it, was taken out",
         &["from", "to", "format", "only"],
     ),
+    EventKind::notable(
+        Category::Proof,
+        "audit.retention_changed",
+        "Entries are kept for another time from now on",
+        &["kept"],
+    ),
+    EventKind::notable(
+        Category::Proof,
+        "audit.pruned",
+        "Entries that were older than is kept were removed; the log from there on proves itself",
+        &["entries", "until", "chain", "kept"],
+    ),
+    EventKind::notable(
+        Category::Proof,
+        "audit.held",
+        "A legal hold was placed: what it covers is not removed",
+        &["label", "reason", "only"],
+    ),
+    EventKind::notable(Category::Proof, "audit.hold_lifted", "A legal hold was lifted", &["label", "reason"]),
 ];

@@ -17,7 +17,7 @@ use super::model::Entry;
 use super::sieve::{Narrowed, Sieve};
 use super::store::ENTRIES;
 use super::verify::Checkpoints;
-use super::{checkpoint, evidence};
+use super::{checkpoint, evidence, retention};
 use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::store::{Read, Store};
 use crate::kit::{Ctx, Download, NextPart, generation};
@@ -122,15 +122,20 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     let key = signer.public();
     let read = ctx.read()?;
     let head = chain::head(&read, ctx.tenant)?;
-    let (from, to) = (asked.from.unwrap_or(1), asked.to.unwrap_or(head.number).min(head.number));
-    if from == 0 || from > to {
+    let cut = retention::cut(&read, ctx.tenant)?;
+    let first = cut.as_ref().map_or(1, |cut| cut.number + 1);
+    let (from, to) = (asked.from.unwrap_or(first), asked.to.unwrap_or(head.number).min(head.number));
+    if from < first || from > to {
         return Err(Error::invalid(format!("there are no entries from {from} to {to}"))
-            .hint(format!("the log has the entries 1 to {}", head.number)));
+            .hint(format!("the log has the entries {first} to {}", head.number)));
     }
     let missing = |number: u64| Error::not_found("entry of the audit log", number);
     let find = |number| chain::numbered(&read, ctx.tenant, number);
-    let (before, start) = match from {
-        1 => (Chain::genesis(ctx.tenant), (0, 0)),
+    // What the first one stands on is vouched for by the checkpoint at the cut.
+    let at_cut = cut.filter(|cut| cut.number + 1 == from);
+    let (before, start) = match (from, &at_cut) {
+        (1, _) => (Chain::genesis(ctx.tenant), (0, 0)),
+        (_, Some(cut)) => (cut.chain, (cut.change, cut.place)),
         _ => {
             let entry = find(from - 1)?.ok_or_else(|| missing(from - 1))?;
             (entry.chain, (entry.change, entry.place))
@@ -166,7 +171,8 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
         Form::Pack => "application/zip",
         Form::Proof | Form::Lines => "application/jsonl",
     };
-    let next = parts(ctx.site.store.clone(), header.clone(), start, last, form, sieve);
+    let cut = at_cut.map(|cut| cut.checkpoint);
+    let next = parts(ctx.site.store.clone(), header.clone(), (start, cut), last, form, sieve);
     let next = match form {
         Form::Pack => evidence::pack(header, ctx.actor.text(), signer, next),
         _ => next,
@@ -175,7 +181,14 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
 }
 
 /// The parts of the file, a page of entries each.
-fn parts(store: Store, header: Header, start: (u64, u32), last: u64, form: Form, sieve: Sieve) -> NextPart {
+fn parts(
+    store: Store,
+    header: Header,
+    (start, mut cut): ((u64, u32), Option<Checkpoint>),
+    last: u64,
+    form: Form,
+    sieve: Sieve,
+) -> NextPart {
     let tenant = header.tenant;
     let mut hasher = blake3::Hasher::new();
     let mut begun = false;
@@ -199,6 +212,10 @@ fn parts(store: Store, header: Header, start: (u64, u32), last: u64, form: Form,
                 Form::Csv => out.extend_from_slice(COLUMNS.as_bytes()),
                 Form::Proof | Form::Pack => line(&mut out, &Line::Header(header.clone()))?,
                 Form::Lines => {}
+            }
+            if let Some(row) = cut.take().filter(|_| matches!(form, Form::Proof | Form::Pack)) {
+                counted += 1;
+                line(&mut out, &Line::Checkpoint(row))?;
             }
         }
         let read = store.read()?;

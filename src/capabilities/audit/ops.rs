@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Head, STEP};
 use super::export::export;
+use super::holds::{hold, holds, lift};
 use super::model::Entry;
+use super::retention::{self, Cut, Retention, retain, retention};
 use super::sieve::{Narrowed, Sieve};
-use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, VERIFICATIONS};
+use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, RETENTIONS, VERIFICATIONS};
 use super::verify::Verification;
 use super::{catalogue, checkpoint, verify, witness, words};
 use crate::base::{Error, Page, Result, limits};
@@ -39,6 +41,11 @@ pub(super) fn register(ops: &mut Ops) {
         "Lists checkpoints that agents keep and that the audit log contradicts.",
         witness::contradictions,
     );
+    ops.get("audit.retention", "/audit/retention", "Shows how long entries are kept.", retention);
+    ops.post("audit.retain", "/audit/retention", "Chooses how long entries are kept.", retain);
+    ops.get("audit.holds", "/audit/holds", "Lists legal holds, the newest first.", holds);
+    ops.post("audit.hold", "/audit/holds", "Places a legal hold, so that what it covers stays.", hold);
+    ops.post("audit.lift", "/audit/holds/{number}/lift", "Lifts a legal hold.", lift);
     ops.get("audit.find", "/audit/{number}", "Shows one entry of the audit log.", find);
     ops.post(
         "audit.verify",
@@ -69,8 +76,15 @@ pub struct AuditNumber {
 /// Shows one entry.
 pub fn find(ctx: &Ctx<'_>, asked: AuditNumber) -> Result<Entry> {
     ctx.require("audit.read")?;
-    chain::numbered(&ctx.read()?, ctx.tenant, asked.number)?
-        .ok_or_else(|| Error::not_found("entry of the audit log", asked.number))
+    let read = ctx.read()?;
+    let gone = retention::beginning(&read, ctx.tenant)?.0;
+    chain::numbered(&read, ctx.tenant, asked.number)?.ok_or_else(|| {
+        let error = Error::not_found("entry of the audit log", asked.number);
+        match asked.number <= gone {
+            true => error.hint(format!("entries up to {gone} were removed, as the retention says")),
+            false => error,
+        }
+    })
 }
 
 /// Which entries.
@@ -138,6 +152,10 @@ pub struct Status {
     pub contradictions: usize,
     /// Whether the full text can be searched.
     pub searchable: bool,
+    /// How long entries are kept.
+    pub retention: Retention,
+    /// Behind which entries are gone, when some are.
+    pub cut: Option<Cut>,
 }
 
 /// Shows how far the log is.
@@ -154,6 +172,8 @@ pub fn status(ctx: &Ctx<'_>, _: Nothing) -> Result<Status> {
         verified: read.get(&VERIFICATIONS, &ctx.tenant)?,
         contradictions: found.iter().filter(|(_, row)| !row.explained).count(),
         searchable: ctx.site.index.is_open(),
+        retention: read.get(&RETENTIONS, &ctx.tenant)?.unwrap_or_default(),
+        cut: retention::cut(&read, ctx.tenant)?,
     })
 }
 

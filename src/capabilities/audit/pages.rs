@@ -2,6 +2,7 @@
 
 mod entry;
 mod events;
+mod keeping;
 mod row;
 
 use askama::Template;
@@ -26,6 +27,7 @@ const NAMED_MAX: usize = 5;
 pub(super) fn register(pages: &mut Pages) {
     pages.get("/audit", list);
     pages.get("/help/events", events::page);
+    keeping::register(pages);
     pages.get("/audit/{number}", entry::show);
     pages.post("/audit/verify", verify_now);
     pages.post("/audit/checkpoint", sign_now);
@@ -52,6 +54,8 @@ struct Proof {
     line: String,
     key: String,
     searchable: bool,
+    /// How long entries are kept, and which are gone.
+    kept: String,
 }
 
 impl Proof {
@@ -74,6 +78,10 @@ impl Proof {
             found,
             verified: Markup::ago(status.verified.as_ref().map(|found| found.at), now),
             searchable: status.searchable,
+            kept: match &status.cut {
+                None => status.retention.text(),
+                Some(cut) => format!("{}; entries up to {} are gone", status.retention.text(), cut.number),
+            },
             ..Proof::default()
         };
         if let Some(signed) = &status.checkpoint {
@@ -318,6 +326,8 @@ mod tests {
             verified: Some(Verification { at: now, entries: 4_711, checkpoints: 96, wrong }),
             contradictions: 0,
             searchable: true,
+            retention: Default::default(),
+            cut: None,
         }
     }
 

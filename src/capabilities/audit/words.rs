@@ -69,13 +69,16 @@ fn feed(store: &Store, index: &Index) -> Result<bool> {
                 index.commit_due()?;
                 return Ok(false);
             };
-            let mut documents = Vec::new();
+            let (mut documents, mut gone) = (Vec::new(), Vec::new());
             for op in changes.iter().flat_map(|change| change.ops()) {
-                if let Some(row) = op.of(&ENTRIES)
-                    && let ((tenant, ..), Some(entry)) = row?
-                {
-                    documents.push(entry.document(tenant));
+                match op.of(&ENTRIES).transpose()? {
+                    Some(((tenant, ..), Some(entry))) => documents.push(entry.document(tenant)),
+                    Some(((tenant, change, place), None)) => gone.push((tenant, format!("{change}-{place}"))),
+                    None => {}
                 }
+            }
+            if !gone.is_empty() {
+                index.remove(FEED, &gone)?;
             }
             (documents, Cursor::Change { change: reached }, changes.len() == CHANGES_AT_ONCE)
         }
