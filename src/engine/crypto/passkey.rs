@@ -32,6 +32,7 @@ const RS256: i64 = -257;
 
 const PRESENT: u8 = 1;
 const VERIFIED: u8 = 1 << 2;
+const MAY_BE_BACKED_UP: u8 = 1 << 3;
 const BACKED_UP: u8 = 1 << 4;
 const HAS_CREDENTIAL: u8 = 1 << 6;
 const HAS_EXTENSIONS: u8 = 1 << 7;
@@ -190,6 +191,9 @@ fn head(data: &[u8], ceremony: &Ceremony<'_>) -> Result<Head> {
     let flags = head[32];
     if flags & PRESENT == 0 {
         return Err(wrong("nobody was there"));
+    }
+    if flags & BACKED_UP != 0 && flags & MAY_BE_BACKED_UP == 0 {
+        return Err(wrong("the authenticator contradicts itself"));
     }
     if ceremony.verified && flags & VERIFIED == 0 {
         return Err(wrong("the authenticator has not asked who was there")

@@ -69,8 +69,13 @@ fn bulk(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
             Err(Error::invalid("nobody is picked").hint("tick the boxes before their names")),
         );
     }
+    let (me, _, _) = own(ctx)?;
     let (mut count, mut refused) = (0, Vec::new());
     for id in picked {
+        if id == me && done == "disabled" {
+            refused.push("nobody shuts themselves out".to_owned());
+            continue;
+        }
         match act(ctx, id) {
             Ok(()) => count += 1,
             Err(error) if matches!(error.kind(), Kind::StepUp | Kind::Internal) => return Err(error),

@@ -3,7 +3,9 @@
 use cbor4ii::core::enc::Encode;
 use cbor4ii::core::utils::BufWriter;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 
 use super::*;
 
@@ -21,7 +23,11 @@ pub(crate) struct Authenticator {
 enum Pair {
     P256(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    Rsa(RsaKeyPair),
 }
+
+/// A key for tests alone: `ring` makes none of this kind.
+const RSA: &[u8] = include_bytes!("rsa.der");
 
 /// What the browser would send.
 pub(crate) struct Answer {
@@ -41,6 +47,10 @@ impl Authenticator {
     pub(crate) fn ed25519(n: u8) -> Authenticator {
         let file = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Authenticator::with(Pair::Ed25519(Ed25519KeyPair::from_pkcs8(file.as_ref()).unwrap()), n)
+    }
+
+    pub(crate) fn rsa(n: u8) -> Authenticator {
+        Authenticator::with(Pair::Rsa(RsaKeyPair::from_pkcs8(RSA).unwrap()), n)
     }
 
     fn with(key: Pair, n: u8) -> Authenticator {
@@ -66,6 +76,15 @@ impl Authenticator {
                 (number(-1), number(6)),
                 (number(-2), Value::Bytes(key.public_key().as_ref().to_vec())),
             ],
+            Pair::Rsa(key) => {
+                let public: RsaPublicKeyComponents<Vec<u8>> = key.public().into();
+                vec![
+                    (number(1), number(3)),
+                    (number(3), number(-257)),
+                    (number(-1), Value::Bytes(public.n)),
+                    (number(-2), Value::Bytes(public.e)),
+                ]
+            }
         };
         bytes(&Value::Map(map))
     }
@@ -74,6 +93,11 @@ impl Authenticator {
         match &self.key {
             Pair::P256(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
             Pair::Ed25519(key) => key.sign(message).as_ref().to_vec(),
+            Pair::Rsa(key) => {
+                let mut signature = vec![0; key.public().modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+                signature
+            }
         }
     }
 
@@ -133,7 +157,7 @@ const ASKED: Ceremony<'_> = Ceremony {
 
 #[test]
 fn keys_are_taken_in_and_their_answers_hold() {
-    for mut authenticator in [Authenticator::p256(1), Authenticator::ed25519(2)] {
+    for mut authenticator in [Authenticator::p256(1), Authenticator::ed25519(2), Authenticator::rsa(3)] {
         let (client, object) = authenticator.make(&ASKED);
         let made = register(&ASKED, &client, &object).unwrap();
         assert_eq!((made.credential.len(), made.counter, made.verified), (32, 1, true));
@@ -167,6 +191,8 @@ fn an_answer_to_something_else_does_not_hold() {
     assert!(why(&ASKED, &unverified).contains("has not asked who was there"));
     let loose = Ceremony { verified: false, ..ASKED };
     assert!(assert(&loose, &key, &unverified.client, &unverified.data, &unverified.signature).is_ok());
+    authenticator.flags = PRESENT | VERIFIED | BACKED_UP;
+    assert!(why(&ASKED, &authenticator.answer(&ASKED)).contains("contradicts itself"));
     authenticator.flags = 0;
     assert!(why(&loose, &authenticator.answer(&ASKED)).contains("nobody was there"));
     // The answer of a registration is none to a sign-in.
