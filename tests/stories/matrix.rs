@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster::base::{KeyId, Kind};
 use muster::capabilities::ALL;
-use muster::kit::{Actor, Ctx, Grant, OWN, Op, Ops, Request, Rights, Role, Scope};
+use muster::kit::{Actor, Ctx, DANGEROUS, Grant, OWN, Op, Ops, Request, Rights, Role, Scope};
 use serde_json::{Map, Value, json};
 
 use crate::harness::Muster;
@@ -141,4 +141,14 @@ fn who_may_do_what_is_written_down() {
         assert_eq!(kept, now, "who may do what has changed");
     }
     assert_eq!(kept.lines().count(), table.lines().count());
+}
+
+#[test]
+fn what_needs_a_fresh_proof_is_an_operation_or_a_form_of_ones_own() {
+    // Only a browser can make these, so they are forms.
+    const FORMS: [&str; 2] = ["identity.totp_add", "identity.passkey_add"];
+    let ops = ops();
+    for name in DANGEROUS {
+        assert!(FORMS.contains(&name) || ops.iter().any(|op| op.name == name), "there is no `{name}`");
+    }
 }

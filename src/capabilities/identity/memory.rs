@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::door::attempts::Attempts;
-use super::factors::Used;
+use super::factors::{Jumps, Used};
 use super::model::Digest;
 use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, Span, Timestamp, UserId};
@@ -46,6 +46,8 @@ pub(super) struct Memory {
     pub(super) codes: Mutex<Buckets<UserId>>,
     /// Half sign-ins.
     pub(super) attempts: Mutex<Attempts>,
+    /// Clocks of apps that have moved.
+    pub(super) jumps: Jumps,
     /// Challenges of passkeys that were used.
     pub(super) challenges: Used,
     /// Passwords that were hashed or checked.
@@ -67,6 +69,7 @@ impl Memory {
             // A hundred, then one in five minutes: of a million codes three are right at any time.
             codes: Mutex::new(Buckets::new(rate(100, 300), BUCKETS_MAX)),
             attempts: Mutex::default(),
+            jumps: Jumps::default(),
             challenges: Used::default(),
             hashed: AtomicU64::new(0),
             hashing: Mutex::new((0, 0)),

@@ -36,7 +36,7 @@ pub(super) use passkeys::{
 };
 pub use policy::PolicyChanged;
 pub(super) use policy::policy;
-pub(super) use totp::{Pending, begin as begin_totp, confirm as confirm_totp, spend as spend_totp};
+pub(super) use totp::{Jumps, Pending, begin as begin_totp, confirm as confirm_totp, spend as spend_totp};
 
 use super::model::User;
 use crate::base::{Result, TenantId, UserId};

@@ -212,6 +212,12 @@ fn the_phones_clock_is_learned_as_it_drifts_and_told() {
     );
     let (_, text) = html(second(&visitor, &attempt, &[("code", "123456")]));
     assert!(text.contains("the code is wrong") && text.contains("clock says"), "{text}");
+    // Two codes in a row teach where it is now: also when it was the server's clock that was set.
+    site.clock.advance(Span::from_seconds(30));
+    let visitor = anonymous(&site, "10.0.0.2");
+    let (to, _) = cookie_of(second(&visitor, &attempt, &[("code", &code(&visitor, &secret, -4))]));
+    assert!(to.contains("2+min+behind"), "{to}");
+    let offset = -4;
     // After a month nothing is known of it any more.
     site.clock.advance(Span::from_days(31));
     let visitor = anonymous(&site, "10.0.0.2");

@@ -1,11 +1,16 @@
 //! Authenticator apps: added with a code, checked with a code, each code once, and how far the phone's clock is off is
 //! learned as it drifts.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::model::{LEARNED_LASTS, REACH, REACH_UNKNOWN, Totp, clock_differs};
 use super::store::TOTPS;
 use crate::base::{Error, Result, Secret, Timestamp, UserId};
+use crate::capabilities::identity::memory;
 use crate::engine::crypto::{TotpSecret, totp_step};
 use crate::engine::store::Read;
 use crate::kit::{Change, Ctx, Markup, qr};
@@ -103,16 +108,9 @@ pub(in crate::capabilities::identity) fn spend(
     let now = totp_step(ctx.now);
     let middle = now.saturating_add_signed(totp.offset);
     let reach = if ctx.now.since(totp.last_used) < LEARNED_LASTS { REACH } else { REACH_UNKNOWN };
-    let Some(step) = secret.find(code, middle, reach) else {
-        return Err(match secret.find(code, now, REACH_UNKNOWN) {
-            Some(step) => {
-                let offset = step as i64 - now as i64;
-                let text = clock_differs(offset).unwrap_or_else(|| "the code is too old".to_owned());
-                let hint = advice(ctx, "set both clocks right, or wait for the next code");
-                Error::invalid(text).hint(hint)
-            }
-            None => wrong(ctx),
-        });
+    let step = match secret.find(code, middle, reach) {
+        Some(step) => step,
+        None => jumped(ctx, user, &secret, code, now)?,
     };
     if step <= totp.last {
         return Err(Error::invalid("this code was used already").hint("wait for the app's next one"));
@@ -123,6 +121,50 @@ pub(in crate::capabilities::identity) fn spend(
     Ok(clock_differs(offset).map(|text| advice(ctx, &text)))
 }
 
+/// A code of a clock that is not where it was, phone's or server's: two such codes in a row teach where it is now, as
+/// RFC 6238 (section 6) has it. The first is refused, and says so.
+fn jumped(ctx: &Ctx<'_>, user: UserId, secret: &TotpSecret, code: &str, now: u64) -> Result<u64> {
+    let step = secret.find(code, now, REACH_UNKNOWN).ok_or_else(|| wrong(ctx))?;
+    let offset = step as i64 - now as i64;
+    if memory::of(ctx.site).jumps.follows(user, offset, step, ctx.site.clock.monotonic()) {
+        return Ok(step);
+    }
+    let text =
+        clock_differs(offset).unwrap_or_else(|| "the clocks have moved since the last code".to_owned());
+    let hint = "type the app's next code too, and this server learns it; better set the wrong clock right";
+    Err(Error::invalid(text).hint(advice(ctx, hint)))
+}
+
+/// First codes of clocks that have moved, by person.
+#[derive(Default)]
+pub(in crate::capabilities::identity) struct Jumps(Mutex<HashMap<UserId, Jump>>);
+
+struct Jump {
+    offset: i64,
+    step: u64,
+    until: Duration,
+}
+
+/// The second code must come so soon.
+const JUMP_LASTS: Duration = Duration::from_secs(5 * 60);
+/// Clocks that are about to be learned.
+const JUMPS_MAX: usize = 1_000;
+
+impl Jumps {
+    /// Whether this code follows another one of the same clock; if not, it may be the first of two.
+    fn follows(&self, user: UserId, offset: i64, step: u64, now: Duration) -> bool {
+        let mut jumps = self.0.lock();
+        jumps.retain(|_, jump| jump.until > now);
+        let second = jumps
+            .remove(&user)
+            .is_some_and(|first| first.offset.abs_diff(offset) <= REACH && step > first.step);
+        if !second && jumps.len() < JUMPS_MAX {
+            jumps.insert(user, Jump { offset, step, until: now + JUMP_LASTS });
+        }
+        second
+    }
+}
+
 fn wrong(ctx: &Ctx<'_>) -> Error {
     let hint = "type the six digits that the app shows now";
     Error::invalid("the code is wrong").hint(advice(ctx, hint))
@@ -131,4 +173,25 @@ fn wrong(ctx: &Ctx<'_>) -> Error {
 /// With the one clock that a person can compare with.
 fn advice(ctx: &Ctx<'_>, text: &str) -> String {
     format!("{text}; this server's clock says {}", ctx.now.format("%H:%M:%S UTC"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_have_moved_are_learned_by_two_codes_and_bounded() {
+        let (jumps, at) = (Jumps::default(), Duration::from_secs);
+        let user = UserId::from_bits;
+        assert!(!jumps.follows(user(1), 5, 100, at(0)));
+        assert!(!jumps.follows(user(1), 5, 100, at(1)), "the same code is no second one");
+        assert!(!jumps.follows(user(1), 8, 103, at(2)), "of another clock");
+        assert!(jumps.follows(user(1), 7, 104, at(3)));
+        assert!(!jumps.follows(user(1), 7, 105, at(4)), "learned once");
+        assert!(!jumps.follows(user(1), 7, 106, at(400)), "too late");
+        for n in 2..2 * JUMPS_MAX as u128 {
+            jumps.follows(user(n), 5, 100, at(400));
+        }
+        assert_eq!(jumps.0.lock().len(), JUMPS_MAX);
+    }
 }
