@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::base::{Error, Result};
 
 /// What an event is about.
 #[derive(
@@ -155,8 +158,31 @@ pub fn event_kinds() -> Vec<&'static EventKind> {
     KINDS.read().values().copied().collect()
 }
 
+/// What differs between two states of one thing, field by field, as a detail tells it; fields that are as they were are
+/// left out.
+pub fn difference(before: &impl Serialize, after: &impl Serialize) -> Result<Value> {
+    let (mut old, new) = (fields(before)?, fields(after)?);
+    let mut told = Map::new();
+    for (name, after) in new {
+        let before = old.remove(&name).unwrap_or_default();
+        if before != after {
+            told.insert(name, serde_json::json!({ "before": before, "after": after }));
+        }
+    }
+    let gone = old.into_iter().filter(|(_, before)| !before.is_null());
+    told.extend(gone.map(|(name, before)| (name, serde_json::json!({ "before": before, "after": null }))));
+    Ok(told.into())
+}
+
+fn fields(thing: &impl Serialize) -> Result<Map<String, Value>> {
+    match serde_json::to_value(thing)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Error::internal("a thing without fields has no difference")),
+    }
+}
+
 /// What is wrong with telling this, if anything is. A noun of which nothing is declared is somebody else's: a test's.
-pub(super) fn complaint(name: &str, detail: &serde_json::Value) -> Option<String> {
+pub(super) fn complaint(name: &str, detail: &Value) -> Option<String> {
     let kinds = KINDS.read();
     let noun = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
     let Some(kind) = kinds.get(name) else {
@@ -174,6 +200,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_difference_tells_what_was_and_what_is() {
+        let told =
+            difference(&json!({ "a": 1, "b": [1], "c": "x" }), &json!({ "a": 1, "b": [2], "d": null }));
+        let expected = json!({ "b": { "before": [1], "after": [2] }, "c": { "before": "x", "after": null } });
+        assert_eq!(told.unwrap(), expected);
+        assert!(difference(&1, &2).is_err());
+    }
 
     #[test]
     fn what_nobody_declared_is_complained_of() {

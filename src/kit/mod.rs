@@ -29,7 +29,7 @@ mod view;
 pub use actor::Actor;
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
-pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, event_kind, event_kinds};
+pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, difference, event_kind, event_kinds};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use notice::{Notice, Notices};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};

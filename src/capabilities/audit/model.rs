@@ -106,6 +106,9 @@ fn moved(value: &Value) -> Option<(&Value, &Value)> {
 
 /// What differs, field by field where both sides have fields.
 fn compare(field: &str, before: &Value, after: &Value, details: &mut Vec<Detail>) {
+    if before == after {
+        return;
+    }
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return details.push(Detail {
             field: field.replace('_', " "),

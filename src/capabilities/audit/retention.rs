@@ -6,6 +6,7 @@
 //!
 //! Invariant: entries go from the beginning on and without a gap; one that a hold covers stops them, and keeps all after it.
 //! Invariant: a cut is signed; nobody makes entries go unseen who has the store and not the vault.
+//! Invariant: no more than a month of entries goes in a day, whatever the clock says.
 //! Invariant: checkpoints stay for ever, for agents may keep any of them.
 
 use schemars::JsonSchema;
@@ -31,6 +32,11 @@ pub(super) const DAYS_MAX: u32 = 36_525;
 const LOOKED_AT_MAX: usize = 20_000;
 /// Entries that one change removes; a tenth of what a change can hold.
 const REMOVED_AT_ONCE: usize = 20_000;
+/// How often entries go.
+const EVERY: Span = Span::from_hours(24);
+/// How much of the log goes at once, by the instants of its entries: a clock that runs years ahead for a day costs a month
+/// of the oldest entries, and not the log.
+const GONE_AT_ONCE: Span = Span::from_days(31);
 /// Begins what is signed of a cut.
 const CUT: &[u8] = b"muster.cut.1";
 
@@ -180,10 +186,15 @@ fn target(ctx: &Ctx<'_>, before: Timestamp) -> Result<Option<Checkpoint>> {
 
 /// The job: removes what is older than is kept, some thousand entries at a time.
 pub(super) fn step(ctx: &Ctx<'_>) -> Result<()> {
-    let Some(days) = ctx.read()?.get(&RETENTIONS, &ctx.tenant)?.and_then(|kept| kept.days) else {
+    let read = ctx.read()?;
+    let Some(days) = read.get(&RETENTIONS, &ctx.tenant)?.and_then(|kept| kept.days) else { return Ok(()) };
+    let waits = |cut: Cut| cut.at <= ctx.now && ctx.now.since(cut.at).milliseconds() < EVERY.milliseconds();
+    let Some((_, oldest)) = read.prefix(&ENTRIES, &ctx.tenant, 1)?.pop() else { return Ok(()) };
+    if cut(&read, ctx.tenant)?.is_some_and(waits) {
         return Ok(());
-    };
-    let before = ctx.now - Span::from_days(u64::from(days));
+    }
+    drop(read);
+    let before = (ctx.now - Span::from_days(u64::from(days))).min(oldest.at + GONE_AT_ONCE);
     while !ctx.site.is_stopping() {
         let Some(checkpoint) = target(ctx, before)? else { break };
         prune(ctx, checkpoint, days)?;

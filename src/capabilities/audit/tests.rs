@@ -717,6 +717,9 @@ fn a_hold_keeps_what_it_covers_and_all_after_it() {
     assert_eq!(listed.iter().map(|hold| hold.lifted.is_some()).collect::<Vec<_>>(), [false, true]);
     lift(&ctx, LiftAsked { number: placed.number, reason: "over".into() }).unwrap();
     retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    assert!(status(&ctx, Nothing {}).unwrap().cut.unwrap().number < second, "once a day");
+    site.clock.advance(Span::from_days(1));
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
     assert_eq!(status(&ctx, Nothing {}).unwrap().cut.unwrap().number, second);
     follow_all(&site, after);
     assert_eq!(verify(&ctx, Nothing {}).unwrap().wrong, None);
@@ -751,4 +754,17 @@ fn a_hold_outlives_a_restore_to_before_it() {
     ctx.require("t.restore").unwrap().write(|change| Audit.restored(&ctx, change, &restored)).unwrap();
     let listed = holds(&ctx, Nothing {}).unwrap().items;
     assert_eq!((listed.len(), listed[0].label.as_str(), listed[0].only.event.as_str()), (1, "stays", "x.y"));
+}
+
+#[test]
+fn a_clock_that_runs_ahead_costs_a_month_and_not_the_log() {
+    let (site, _folder, _) = aged();
+    retain(&owner(&site), Retention { days: Some(30) }).unwrap();
+    site.clock.advance(Span::from_days(3_650));
+    for _ in 0..5 {
+        retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    }
+    // Parts of day 0 and of day 20 may go; that of day 40 is still there.
+    let third = checkpoints(&owner(&site), Nothing {}).unwrap().items[0].number;
+    assert!(numbers(&site).0 < third, "{:?} {third}", numbers(&site));
 }

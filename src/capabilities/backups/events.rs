@@ -58,7 +58,7 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Change,
         "backups.target_changed",
         "A target was changed",
-        &["name", "on", "settings", "refers_to"],
+        &["name", "on", "outside", "settings", "refers_to", "renewed"],
     ),
     EventKind::notable(Category::Change, "backups.target_removed", "A target was removed", &["name"]),
     EventKind::notable(

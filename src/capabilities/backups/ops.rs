@@ -14,7 +14,7 @@ use super::{drill, keys, memory, past};
 use crate::base::{Error, Kind, Result, Secret, Timestamp};
 use crate::engine::archive::{Reader, Recipient};
 use crate::engine::store::Read;
-use crate::kit::{Ctx, Nothing, Ops, generation};
+use crate::kit::{Ctx, Nothing, Ops, difference, generation};
 
 /// Runs that the list of backups shows.
 const RUNS_SHOWN: usize = 20;
@@ -249,8 +249,9 @@ pub fn plan_change(ctx: &Ctx<'_>, plan: Plan) -> Result<Plan> {
         Recipient::parse(text)?;
     }
     permit.write(|change| {
+        let moved = difference(&store::plan(&*change.tx, ctx.tenant)?, &plan)?;
         change.tx.put(&PLAN, &ctx.tenant, &plan)?;
-        change.tell("backups.plan_changed", "site", serde_json::to_value(&plan)?);
+        change.tell("backups.plan_changed", "site", moved);
         Ok(())
     })?;
     Ok(plan)

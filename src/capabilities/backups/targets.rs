@@ -12,7 +12,7 @@ use crate::base::{Error, Name, Page, Result, Secret, Timestamp, limits};
 use crate::capabilities::secrets::{self, Reference};
 use crate::engine::outbound::target;
 use crate::engine::store::Read;
-use crate::kit::{Ctx, Nothing};
+use crate::kit::{Ctx, Nothing, difference};
 
 /// Targets of one site.
 pub(super) const TARGETS_MAX: usize = 16;
@@ -277,6 +277,13 @@ pub(super) fn change(ctx: &Ctx<'_>, input: ChangeTarget) -> Result<Target> {
     }
     let (target, own_is_over) = permit.write(|change| {
         let mut target = find(change.tx, ctx, &input.id)?;
+        let as_told = |target: &Target| {
+            json!({
+                "name": target.name, "on": target.on, "outside": target.outside, "settings": target.settings,
+                "refers_to": target.secret,
+            })
+        };
+        let (was, secret_is_new) = (as_told(&target), !matches!(given, Given::Nothing));
         let (user, _) = target.user();
         if let (false, Some(old)) = (matches!(given, Given::Nothing), target.secret.take()) {
             secrets::let_go(ctx, change, &old, &user)?;
@@ -292,9 +299,9 @@ pub(super) fn change(ctx: &Ctx<'_>, input: ChangeTarget) -> Result<Target> {
             target.secret = Some(reference);
         }
         change.tx.put(&TARGETS, &(ctx.tenant, target.id.clone()), &target)?;
-        let what = json!({
-            "name": target.name, "on": target.on, "settings": target.settings, "refers_to": target.secret,
-        });
+        let mut what = difference(&was, &as_told(&target))?;
+        // Which one says nothing; that there is another one does.
+        what["renewed"] = secret_is_new.into();
         change.tell("backups.target_changed", &target.id, what);
         Ok((target, own_is_over))
     })?;
