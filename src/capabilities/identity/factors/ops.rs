@@ -64,6 +64,7 @@ pub(in crate::capabilities::identity) fn routes(ops: &mut Ops) {
         "Makes a one-time link for somebody who cannot come in any more.",
         recover,
     );
+    ops.gives("identity.recovered");
 }
 
 /// What somebody has besides a password.

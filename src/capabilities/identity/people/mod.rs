@@ -30,6 +30,7 @@ pub(super) fn ops(ops: &mut Ops) {
         "Adds people from CSV, all or nobody, or only says what would come of it.",
         import::import,
     );
+    ops.gives("identity.imported");
     ops.post("identity.export", "/identity/export", "Gives out everybody, without secrets.", export::export);
     ops.gives("identity.exported");
     ops.get("identity.profile", "/identity/profile", "Shows what one chose for oneself.", profile::find);
