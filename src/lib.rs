@@ -40,6 +40,8 @@
 //! - Whether an agent is well follows from when it was last heard; no such flag is stored.
 //! - Every queue, body, page and retention has a named limit ([`base::limits`]).
 //! - Time and randomness come from [`engine::clock`].
+//! - What is told is of a closed catalogue: each capability declares its events, and telling another one is a defect.
+//! - Whatever gives a secret or a file away stands in the journal before the first byte leaves.
 //! - The process opens no connection that its configuration does not name, and the console loads only itself.
 //!
 //! # An agent enrols
