@@ -99,6 +99,7 @@ impl Server {
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
         mend::restored(&site, ALL)?;
         backups::allow_targets(&Ctx::system(&site, "server"))?;
+        identity::allow_providers(&Ctx::system(&site, "server"))?;
         let certificate = site.authority.issue_server(&names, &addresses)?;
         let tls = ServerTls::new(&site.authority, &certificate, &clock)?;
 

@@ -13,6 +13,7 @@ mod pages;
 mod recovery;
 mod roles;
 mod sessions;
+mod sso;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,6 +24,9 @@ pub use model::{KeyView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, session_actor, session_watcher};
+pub use sso::allow_providers;
+
+use std::sync::LazyLock;
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
@@ -56,6 +60,7 @@ impl Capability for Identity {
             ops::reset,
         );
         roles::ops::routes(ops);
+        sso::ops::routes(ops);
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -85,33 +90,48 @@ impl Capability for Identity {
     fn pages(&self, pages: &mut Pages) {
         door::pages::routes(pages);
         pages::routes(pages);
+        sso::pages::routes(pages);
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
         jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
+        jobs.every(Span::from_minutes(10), "identity.provider_sessions", sso::sweep);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![NavItem {
-            group: "Govern",
-            title: "People",
-            path: "/people",
-            icon: "users",
-            permission: "identity.read",
-        }]
+        vec![
+            NavItem {
+                group: "Govern",
+                title: "People",
+                path: "/people",
+                icon: "users",
+                permission: "identity.read",
+            },
+            NavItem {
+                group: "Help",
+                title: "Single sign-on",
+                path: "/help/sign-on",
+                icon: "log-in",
+                permission: "identity.read",
+            },
+        ]
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &store::NAMES
+        static ALL: LazyLock<Vec<&'static str>> =
+            LazyLock::new(|| store::NAMES.into_iter().chain(sso::store::NAMES).collect());
+        &ALL
     }
 
     fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
-        recovery::restored(ctx, change, restored)
+        recovery::restored(ctx, change, restored)?;
+        sso::recovery::restored(ctx, change, restored)
     }
 
     fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
-        recovery::check(ctx, findings)
+        recovery::check(ctx, findings)?;
+        sso::recovery::check(ctx, findings)
     }
 
     fn returnable(&self) -> &'static [Returnable] {

@@ -6,7 +6,7 @@ use super::door::pages::{explain, typed, typed_twice};
 use super::keys::{self, KeyChosen};
 use super::model::{KeyView, SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
-use super::{own, sessions};
+use super::{own, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
 use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Shell, Theme};
 
@@ -40,6 +40,7 @@ struct AccountPage {
     password_error: String,
     sessions: Vec<SessionView>,
     characters_min: usize,
+    own: sso::pages::OwnLinks,
 }
 
 /// A person as a row, with what may be done to them.
@@ -113,6 +114,7 @@ fn account_page(
         password_error: password.as_ref().map(explain).unwrap_or_default(),
         sessions: sessions::list(ctx, Nothing {})?.items,
         characters_min: limits::PASSWORD_CHARACTERS_MIN,
+        own: sso::pages::own_links(ctx)?,
     };
     Ok(Reply::Html(status, page.render()?))
 }

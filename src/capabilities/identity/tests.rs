@@ -14,7 +14,7 @@ use crate::engine::series::{self, Series};
 use crate::engine::store::{self as engine, Store};
 use crate::kit::{ById, Nothing, PageRequest, Parts, Reply, Request, Site};
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 /// A site in a temporary folder, with nobody in it.
 pub(crate) fn site() -> (Site, TempDir) {
@@ -42,7 +42,7 @@ pub(super) fn anonymous<'a>(site: &'a Site, from: &str) -> Ctx<'a> {
     Ctx::new(site, Actor::Anonymous, Request { id: "r".into(), from: from.into() })
 }
 
-fn as_actor(site: &Site, actor: Actor) -> Ctx<'_> {
+pub(super) fn as_actor(site: &Site, actor: Actor) -> Ctx<'_> {
     Ctx::new(site, actor, Request { id: "r".into(), from: "10.0.0.1".into() })
 }
 
@@ -55,11 +55,11 @@ pub(crate) fn owned() -> (Site, TempDir, String) {
     (site, folder, cookie)
 }
 
-fn actor(site: &Site, cookie: &str) -> Option<Actor> {
+pub(super) fn actor(site: &Site, cookie: &str) -> Option<Actor> {
     session_actor(site, cookie, site.clock.now()).unwrap()
 }
 
-fn chosen(login: &str, role: Role) -> UserChosen {
+pub(super) fn chosen(login: &str, role: Role) -> UserChosen {
     UserChosen {
         login: login.into(),
         name: "Somebody".parse().unwrap(),

@@ -10,15 +10,15 @@ pub(super) mod throttle;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::model::{
     Digest, LOGIN_LINK_LIFETIME, Link, Purpose, RESET_LINK_LIFETIME, State, User, check_password, login_name,
 };
 use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
-use super::{memory, sessions};
-use crate::base::{Error, Name, Result, SessionId, UserId};
+use super::{memory, sessions, sso};
+use crate::base::{Error, Kind, Name, Result, SessionId, UserId};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
 use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
@@ -160,19 +160,42 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str) -> Result<Stri
         Error::unauthenticated("the login name or the password is wrong")
             .hint("an owner can give you a link that sets a new password")
     };
-    let Some(user) = user.filter(|_| fits) else {
-        return Err(wrong());
+    let Some(user) = user.as_ref().filter(|_| fits) else {
+        // The hash above was paid for whoever it is; a directory comes after it.
+        let failed = |error: Error| {
+            if error.kind() == Kind::Unavailable {
+                memory.pairs.lock().give_back(&pair);
+                memory.addresses.lock().give_back(&address);
+            }
+            error
+        };
+        let cookie = sso::directory::sign_in(ctx, user.as_ref(), &login, password).map_err(failed)?;
+        let cookie = cookie.ok_or_else(wrong)?;
+        memory.pairs.lock().clear(&pair);
+        memory.addresses.lock().give_back(&address);
+        return Ok(cookie);
     };
-    let cookie = enter(ctx, user.id, "identity.sign_in", |_, now| {
-        if now.password != user.password { Err(wrong()) } else { Ok(()) }
+    let cookie = enter(ctx, user.id, "identity.sign_in", |_, now, _| {
+        if now.password != user.password {
+            return Err(wrong());
+        }
+        Ok(json!({}))
     })?;
     memory.pairs.lock().clear(&pair);
     memory.addresses.lock().give_back(&address);
     Ok(cookie)
 }
 
-/// Notes a failed sign-in for the audit log. Floods are counted, not written: the log stays readable, the disk free.
+/// Notes a failed sign-in for the audit log.
 pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
+    // Only a name that exists is written down: people type passwords into the wrong field.
+    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
+    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
+    tell_failed(ctx, &subject, json!({}))
+}
+
+/// The same for a subject. Floods are counted, not written: the log stays readable, the disk free.
+pub(super) fn tell_failed(ctx: &Ctx<'_>, subject: &str, mut detail: Value) -> Result<()> {
     let memory = memory::of(ctx.site);
     let skipped = {
         let mut told = memory.told.lock();
@@ -182,12 +205,10 @@ pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
         }
         std::mem::take(&mut told.1)
     };
-    // Only a name that exists is written down: people type passwords into the wrong field.
-    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
-    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
+    detail["failures_not_listed"] = json!(skipped);
     let system = Ctx { actor: Actor::System, ..ctx.clone() };
     system.require("identity.sign_in")?.write(|change| {
-        change.tell("identity.sign_in_failed", subject, json!({ "failures_not_listed": skipped }));
+        change.tell("identity.sign_in_failed", subject, detail);
         Ok(())
     })
 }
@@ -280,7 +301,7 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Stri
             Some(memory.hashing(|| hash_password(password, &ctx.site.clock))??)
         }
     };
-    let cookie = enter(ctx, user.id, "identity.use_link", |change, now| {
+    let cookie = enter(ctx, user.id, "identity.use_link", |change, now, _| {
         // Asked again inside the write: a link works once.
         if change.tx.get(&LINKS, &(ctx.tenant, Digest::of(text)))?.as_ref() != Some(&link) {
             return Err(Error::conflict("the link is used up").hint("ask for a new one"));
@@ -291,7 +312,7 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Stri
             sessions::end_all(ctx, change, now.id, None)?;
             change.tell("identity.password_changed", now.id, json!({ "by": "link" }));
         }
-        Ok(())
+        Ok(json!({}))
     })?;
     memory.addresses.lock().give_back(&address);
     Ok(cookie)
@@ -313,12 +334,31 @@ pub(super) fn check_own_password(
     Ok(())
 }
 
-/// Begins a session of somebody who has proved who they are.
+/// Begins a session of somebody whom a provider has proved.
+pub(super) fn enter_proven(ctx: &Ctx<'_>, user: UserId, proof: &sso::Proof) -> Result<String> {
+    enter(ctx, user, "identity.sign_in", |change, now, session| {
+        sso::note(ctx, change, session, now.id, proof)?;
+        Ok(json!({ "means": proof.means, "provider": proof.called }))
+    })
+}
+
+/// Tries something that may be guessed at, as slowly as at the door.
+pub(super) fn throttled<T>(ctx: &Ctx<'_>, login: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let memory = memory::of(ctx.site);
+    let login = login.trim().to_lowercase().chars().take(super::model::LOGIN_CHARACTERS_MAX).collect();
+    let pair = (address(&ctx.request.from), login);
+    take(&memory.pairs, &pair, ctx)?;
+    let done = f()?;
+    memory.pairs.lock().clear(&pair);
+    Ok(done)
+}
+
+/// Begins a session of somebody who has proved who they are. What `check` gives goes into the event.
 fn enter(
     ctx: &Ctx<'_>,
     user: UserId,
     action: &'static str,
-    check: impl FnOnce(&mut Change<'_>, &mut User) -> Result<()>,
+    check: impl FnOnce(&mut Change<'_>, &mut User, SessionId) -> Result<Value>,
 ) -> Result<String> {
     let user = ctx.read()?.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
     let (raised, session) = raised(ctx, &user);
@@ -328,10 +368,11 @@ fn enter(
             .get(&USERS, &(ctx.tenant, user.id))?
             .filter(User::is_active)
             .ok_or_else(|| Error::unauthenticated("the login name or the password is wrong"))?;
-        check(change, &mut now)?;
+        let mut detail = check(change, &mut now, session)?;
         now.last_login = Some(ctx.now);
         change.tx.put(&USERS, &(ctx.tenant, now.id), &now)?;
-        change.tell("identity.signed_in", now.id, json!({ "session": session }));
+        detail["session"] = json!(session);
+        change.tell("identity.signed_in", now.id, detail);
         sessions::begin(ctx, change, &now, session)
     })
 }
@@ -363,7 +404,7 @@ fn take<K: std::hash::Hash + Eq + Clone>(
 }
 
 /// The part of an address that one machine cannot change at will: an IPv4 address, or 64 bits of an IPv6 one.
-fn address(from: &str) -> String {
+pub(super) fn address(from: &str) -> String {
     use std::net::{IpAddr, SocketAddr};
     let parsed = from.parse::<IpAddr>().ok().or_else(|| from.parse::<SocketAddr>().ok().map(|a| a.ip()));
     match parsed.map(|address| address.to_canonical()) {

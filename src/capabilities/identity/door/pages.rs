@@ -6,7 +6,8 @@ use super::SetUp;
 use crate::base::{Error, Kind, Result, Secret, limits};
 use crate::capabilities::identity::model::{Purpose, SESSION_ABSOLUTE};
 use crate::capabilities::identity::sessions::{self, COOKIE};
-use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell};
+use crate::capabilities::identity::sso;
+use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell, query};
 
 /// Adds the routes.
 pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
@@ -26,6 +27,11 @@ struct LoginPage {
     login: String,
     next: String,
     error: String,
+    /// Providers that may be signed in by, and what stands behind `?` for them.
+    offers: Vec<sso::Offer>,
+    next_query: String,
+    /// The provider by which somebody was signed in, who may want to sign out there too.
+    left: Option<sso::Offer>,
 }
 
 #[derive(Template)]
@@ -77,7 +83,7 @@ pub(in crate::capabilities::identity) fn typed_twice(request: &PageRequest) -> R
 }
 
 /// Only a path of this site: nobody is sent elsewhere by a link.
-fn local(next: &str) -> String {
+pub(in crate::capabilities::identity) fn local(next: &str) -> String {
     let sound = next.starts_with('/')
         && !next.starts_with("//")
         && !next.starts_with("/login")
@@ -108,13 +114,29 @@ fn login(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if matches!(ctx.actor, Actor::Person { .. }) {
         return go(&local(request.asked("next")));
     }
+    login_page(ctx, request, String::new(), request.asked("next"), None)
+}
+
+pub(in crate::capabilities::identity) fn login_page(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    login: String,
+    next: &str,
+    failed: Option<Error>,
+) -> Result<Reply> {
+    let next = local(next);
+    let offers = sso::offers(ctx)?;
+    let left = request.asked("left");
     let page = LoginPage {
         shell: Shell::new(ctx, request, "Sign in", ""),
-        login: String::new(),
-        next: local(request.asked("next")),
-        error: String::new(),
+        login,
+        next_query: if next == "/" { String::new() } else { format!("?{}", query(&[("next", &next)])) },
+        next,
+        error: failed.as_ref().map(explain).unwrap_or_default(),
+        left: sso::offers(ctx)?.into_iter().find(|offer| offer.id == left),
+        offers,
     };
-    Ok(Reply::Html(200, page.render()?))
+    Ok(Reply::Html(failed.map_or(200, |error| error.kind().status()), page.render()?))
 }
 
 fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -126,13 +148,7 @@ fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
             if error.kind() == Kind::Unauthenticated {
                 super::tell_failure(ctx, login)?;
             }
-            let page = LoginPage {
-                shell: Shell::new(ctx, request, "Sign in", ""),
-                login: login.to_owned(),
-                next: local(request.field("next")),
-                error: explain(&error),
-            };
-            Ok(Reply::Html(error.kind().status(), page.render()?))
+            login_page(ctx, request, login.to_owned(), request.field("next"), Some(error))
         }
     }
 }
@@ -224,9 +240,11 @@ fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 }
 
 fn log_out(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    let left = sso::began_by(ctx)?.unwrap_or_default();
     sessions::log_out(ctx)?;
     let gone = Cookie { name: COOKIE, value: String::new(), seconds: 0 };
-    Ok(Reply::Redirect("/login?flash=ok:You+are+signed+out".into(), vec![gone]))
+    let told = query(&[("flash", "ok:You are signed out"), ("left", &left)]);
+    Ok(Reply::Redirect(format!("/login?{told}"), vec![gone]))
 }
 
 #[cfg(test)]
