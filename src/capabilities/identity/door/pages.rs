@@ -145,7 +145,7 @@ fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         Ok(cookie) => Ok(signed_in(cookie, request.field("next"))),
         Err(error) => {
             let error = shown(error)?;
-            if error.kind() == Kind::Unauthenticated {
+            if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) {
                 super::tell_failure(ctx, login)?;
             }
             login_page(ctx, request, login.to_owned(), request.field("next"), Some(error))

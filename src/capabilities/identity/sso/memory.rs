@@ -27,7 +27,7 @@ pub(super) const STRANGERS_MAX: usize = 50;
 /// Requests at once that wait for providers: a provider that hangs must not hold every thread.
 const ASKING_MAX: usize = 12;
 /// Sign-ins that an address may begin at once, and how often one more.
-const STARTS: Rate = Rate { burst: 60, every: Duration::from_secs(5) };
+pub(super) const STARTS: Rate = Rate { burst: 60, every: Duration::from_secs(5) };
 /// Addresses that are told apart.
 const ADDRESSES_MAX: usize = 10_000;
 

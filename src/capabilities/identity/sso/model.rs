@@ -448,5 +448,9 @@ pub(super) mod tests {
         assert_eq!(Claims::list(claims, "one"), ["c"]);
         assert_eq!(Claims::list(claims, "realm_access.roles"), ["d"]);
         assert_eq!(Claims::list(claims, "realm_access.x.y"), [""; 0]);
+        let long = "x".repeat(GROUP_BYTES_MAX + 1);
+        let many: Vec<String> = (0..GROUPS_MAX + 5).map(|n| n.to_string()).chain([long]).collect();
+        let many = serde_json::json!({ "groups": many });
+        assert_eq!(Claims::list(many.as_object().unwrap(), "groups").len(), GROUPS_MAX);
     }
 }

@@ -514,6 +514,35 @@ fn every_page_renders_and_none_shows_a_secret() {
 }
 
 #[test]
+fn a_sign_in_begins_where_its_cookie_counts_and_not_too_often() {
+    let rig = rig();
+    let provider = rig.added("* => viewer");
+    let mut pages = Pages::default();
+    Identity.pages(&mut pages);
+    let page = pages.pages.iter().find(|page| page.path == "/login/oidc/{provider}").unwrap();
+    let nobody = anonymous(&rig.site, "10.0.0.6");
+    let ask = |host: &str, here: &str| {
+        let mut request = PageRequest { host: host.into(), ..PageRequest::default() };
+        request.params.insert("provider".into(), provider.id.clone());
+        request.query.insert("next".into(), "/agents".into());
+        request.query.insert("here".into(), here.into());
+        (page.run)(&nobody, &request).unwrap()
+    };
+    rig.site.settings.listening(443, 8883);
+    let Reply::Away(to, cookies) = ask("10.0.0.1:8443", "") else { panic!("it stays") };
+    assert_eq!(to, format!("https://muster.test/login/oidc/{}?next=%2Fagents&here=1", provider.id));
+    assert!(cookies.is_empty());
+    // Where it is, or was sent to already, it begins; nothing listens at the provider.
+    for (host, here) in [("muster.test", ""), ("muster.test:443", ""), ("10.0.0.1:8443", "1")] {
+        assert!(matches!(ask(host, here), Reply::Html(503, _)), "{host}");
+    }
+    for _ in 3..memory::STARTS.burst {
+        assert!(matches!(ask("muster.test", ""), Reply::Html(503, _)));
+    }
+    assert!(matches!(ask("muster.test", ""), Reply::Html(429, _)));
+}
+
+#[test]
 fn a_directory_is_asked_after_local_people_and_at_the_same_price() {
     let rig = rig();
     let ctx = rig.owner();
