@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster::base::Timestamp;
-use muster::engine::archive::{Reader, RecoveryKey, Writer};
+use muster::engine::archive::{Pace, Paced, Reader, RecoveryKey, Steady, Writer};
 use muster::engine::clock::Clock;
 use muster::engine::store::{
     Exported, LONE_CHUNK_BYTES_MAX, Options, Origin, Part, Restore, Store, Table, Until,
@@ -95,6 +95,9 @@ fn fill(store: &Store, rows: u64) {
     store.checkpoint().unwrap();
 }
 
+/// Milliseconds of a change: until its writer began, until it was queued, until it was acknowledged; and all of it.
+type Took = [f64; 4];
+
 /// One of the writers: each of its changes is due at its instant, and late ones are made up for.
 fn load(
     clock: &Clock,
@@ -103,7 +106,7 @@ fn load(
     rows: u64,
     phase: &AtomicU8,
     stop: &AtomicBool,
-    found: &[Mutex<Vec<f64>>],
+    found: &[Mutex<Vec<Took>>],
 ) {
     let begun = clock.monotonic();
     let each = Duration::from_nanos(1_000_000_000 * WRITERS / CHANGES_PER_SECOND);
@@ -117,8 +120,11 @@ fn load(
         }
         let in_phase = phase.load(Ordering::Relaxed);
         number += WRITERS;
-        store.write(origin(), |tx| tx.put(&ROWS, &(mix(number) % rows), &value(number))).unwrap();
-        let took = (clock.monotonic() - due).as_secs_f64() * 1000.0;
+        let change = store.submit(origin(), |tx| tx.put(&ROWS, &(mix(number) % rows), &value(number)));
+        let queued = clock.monotonic();
+        change.unwrap().1.wait().unwrap();
+        let parts = [now - due, queued - now, clock.monotonic() - queued, clock.monotonic() - due];
+        let took = parts.map(|part| part.as_secs_f64() * 1000.0);
         // A change that lies in two phases says nothing of either.
         if phase.load(Ordering::Relaxed) == in_phase {
             found[in_phase as usize].lock().unwrap().push(took);
@@ -128,7 +134,8 @@ fn load(
 }
 
 fn through_zstd(store: &Store, path: &Path) -> Exported {
-    let mut out = zstd::Encoder::new(BufWriter::new(File::create(path).unwrap()), 1).unwrap();
+    let file = BufWriter::with_capacity(128 * 1024, Steady::new(File::create(path).unwrap()));
+    let mut out = zstd::Encoder::new(file, 1).unwrap();
     let told = store
         .export(u64::MAX, &mut |part, bytes| {
             out.write_all(&[u8::from(part == Part::Changes)])?;
@@ -136,12 +143,14 @@ fn through_zstd(store: &Store, path: &Path) -> Exported {
             Ok(out.write_all(bytes)?)
         })
         .unwrap();
-    out.finish().unwrap().into_inner().unwrap().sync_all().unwrap();
+    let mut file = out.finish().unwrap();
+    file.flush().unwrap();
+    file.into_parts().0.finish().unwrap();
     told
 }
 
 fn as_backup(store: &Store, path: &Path, key: &RecoveryKey) -> Exported {
-    let file = BufWriter::new(File::create(path).unwrap());
+    let file = Paced::new(Steady::new(File::create(path).unwrap()), &Pace::new(&Clock::system()));
     let mut out = Writer::begin(file, &[key.recipient()], &"bench").unwrap();
     let mut entries = 0;
     let told = store
@@ -152,7 +161,7 @@ fn as_backup(store: &Store, path: &Path, key: &RecoveryKey) -> Exported {
         })
         .unwrap();
     let (file, _) = out.finish(&told).unwrap();
-    file.into_inner().unwrap().sync_all().unwrap();
+    file.into_inner().finish().unwrap();
     told
 }
 
@@ -225,7 +234,7 @@ fn main() {
 
     let phase = AtomicU8::new(0);
     let stop = AtomicBool::new(false);
-    let found: Vec<Mutex<Vec<f64>>> = PHASES.iter().map(|_| Mutex::default()).collect();
+    let found: Vec<Mutex<Vec<Took>>> = PHASES.iter().map(|_| Mutex::default()).collect();
     let exported = AtomicU64::new(0);
     let mut told = None;
     let mut alone = Vec::new();
@@ -279,8 +288,13 @@ fn main() {
     let wrote = (wrote + wrote_after) / 2.0;
     let mut quiet_p99 = 0.0;
     for (number, name) in PHASES.iter().enumerate() {
-        let mut sorted = std::mem::take(&mut *found[number].lock().unwrap());
-        sorted.sort_by(f64::total_cmp);
+        let found = std::mem::take(&mut *found[number].lock().unwrap());
+        let part = |part: usize| {
+            let mut sorted: Vec<f64> = found.iter().map(|took| took[part]).collect();
+            sorted.sort_by(f64::total_cmp);
+            sorted
+        };
+        let sorted = part(3);
         if sorted.is_empty() {
             continue;
         }
@@ -295,6 +309,10 @@ fn main() {
             sorted.len(),
             p99 / quiet_p99,
             rate / wrote
+        );
+        let [late, queued, acknowledged] = [0, 1, 2].map(|at| percentile(&part(at), 0.99));
+        println!(
+            "  p99 of its parts: begun {late:.2} ms, queued {queued:.2} ms, acknowledged {acknowledged:.2} ms"
         );
     }
     println!("{:?}", store.stats());

@@ -32,6 +32,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rumqttd", &["engine::broker"]),
     ("sysinfo", &["engine::host"]),
     ("actix_web", &["engine::http", "surface"]),
+    ("actix_http", &["engine::http"]),
+    ("actix_service", &["engine::http"]),
+    ("ipnet", &["base"]),
+    ("base64", &["engine::crypto"]),
     (
         "rustls",
         &["engine::http", "engine::broker", "engine::crypto", "engine::outbound", "surface", "server"],
@@ -50,6 +54,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("qrcode", &["kit"]),
     ("argon2", &["engine::crypto"]),
     ("getrandom", &["engine::clock"]),
+    ("data_encoding", &["engine::crypto", "capabilities::identity"]),
     ("askama", &["kit", "surface", "*::pages"]),
     ("clap", &["cli"]),
     ("rusqlite", &[]),

@@ -1,7 +1,9 @@
 """The console in a real browser, from set-up to signing out, with and without JavaScript."""
 
+import json
 import os
 import re
+import zipfile
 
 from _muster import PASSWORD, Muster, Story, until
 from playwright.sync_api import sync_playwright
@@ -164,6 +166,116 @@ def without_script(browser, href):
         run_task(page, href, "uptime", "load average", live=False)
 
 
+# BLAKE3 of so many bytes that count from 0 to 250 again and again: the vectors of its authors.
+HASHES = [
+    (0, "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+    (1, "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213"),
+    (64, "4eed7141ea4a5cd4b788606bd23f46e212af9cacebacdc7d1f4c6dc7f2511b98"),
+    (65, "de1e5fa0be70df6d2be8fffd0e99ceaa8eb6e8c93a63f2d8d1c30ecb6b263dee"),
+    (1023, "10108970eeda3eb932baac1428c7a2163b0e924c9a9e25b35bba72b28f70bd11"),
+    (1024, "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7"),
+    (1025, "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444"),
+    (2049, "5f4d72f40d7a5f82b15ca2b2e44b1de3c2ef86c426c95c1af0b6879522563030"),
+    (5121, "628bd2cb2004694adaab7bbd778a25df25c47b9d4155a55f8fbd79f2fe154cff"),
+    (102400, "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085"),
+]
+
+
+def evidence(page):
+    """The pack that the audit page gives away, after a checkpoint."""
+    page.goto(f"{base}/audit")
+    page.click("form[action='/audit/checkpoint'] button")
+    page.wait_for_url(re.compile("flash=ok"))
+    with page.expect_download() as download:
+        page.click("button[value=pack]")
+    pack = os.path.join(muster.folder, "pack.zip")
+    download.value.save_as(pack)
+    with zipfile.ZipFile(pack) as opened:
+        assert opened.testzip() is None
+        opened.extract("verify.html", muster.folder)
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def verified(browser, files, expected, key="", state="bad", name="changed.zip", before=None):
+    """What the page of the pack, from a file, says of these files."""
+    pack = os.path.join(muster.folder, name)
+    with zipfile.ZipFile(pack, "w", zipfile.ZIP_STORED) as packed:
+        for each, content in files.items():
+            packed.writestr(each, content)
+    if name.endswith(".jsonl"):
+        with open(pack, "wb") as log:
+            log.write(files["log.jsonl"])
+    with browser.new_context() as stick:
+        page = stick.new_page()
+        page.set_default_timeout(SECONDS)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda said: said.type == "error" and mistakes.append(f"verify.html: {said.text}"))
+        if before:
+            page.add_init_script(before)
+        page.goto(f"file://{muster.folder}/verify.html")
+        page.fill("#key", key)
+        page.set_input_files("#file", pack)
+        page.locator(f"#verdict[data-state={state}]", has_text=re.compile(r"^(?!Checking)")).wait_for()
+        said = page.inner_text("#verdict")
+        assert expected in said, said
+        assert all(url.startswith(("file:", "blob:")) for url in asked), asked
+        return page.inner_text("#shown") if state == "good" else ""
+
+
+def hashes(browser):
+    with browser.new_context() as stick:
+        page = stick.new_page()
+        page.goto(f"file://{muster.folder}/verify.html")
+        for length, expected in HASHES:
+            found = page.evaluate("length => hex(blake3(Uint8Array.from({ length }, (_, n) => n % 251)))", length)
+            assert found == expected, f"{length}: {found}"
+
+
+def forged(files):
+    """The same pack in which somebody changed, removed, put in and signed things; with what each must be told by."""
+    log = files["log.jsonl"].decode().splitlines(keepends=True)
+    rows = [json.loads(line) for line in log]
+    entry = next(n for n, row in enumerate(rows) if row["line"] == "entry" and row["number"] == 2)
+    signed = next(n for n, row in enumerate(rows) if row["line"] == "checkpoint")
+    number = rows[signed]["number"]
+
+    def with_log(lines, **others):
+        return {**files, "log.jsonl": "".join(lines).encode(), **others}
+
+    changed = log[:entry] + [log[entry].replace('"event":"', '"event":"x', 1)] + log[entry + 1:]
+    removed = log[:entry] + log[entry + 1:]
+    twice = log[:entry + 1] + log[entry:]
+    signature = rows[signed]["signature"]
+    false = ("0" if signature[0] != "0" else "1") + signature[1:]
+    resigned = log[:signed] + [log[signed].replace(signature, false)] + log[signed + 1:]
+    manifest = files["manifest.json"].replace(b'"by": "', b'"by": "x', 1)
+    return [
+        ("entry 2: its chain is not", with_log(changed)),
+        ("entry 2: it is missing; the next one has number 3", with_log(removed)),
+        ("entry 3: in its place is one with number 2", with_log(twice)),
+        (f"entry {number}: the signature of its checkpoint is not valid", with_log(resigned)),
+        ("it is not whole", with_log(log[:-1])),
+        ("the signature of manifest.json is not valid", {**files, "manifest.json": manifest}),
+        ("summary.txt is not what the manifest says", {**files, "summary.txt": b"all is well"}),
+        ("the pack has no signed manifest", {n: c for n, c in files.items() if n != "manifest.sig"}),
+    ]
+
+
+def evidence_holds(browser, files):
+    key = files["public-key.txt"].decode().strip()
+    shown = verified(browser, files, "Whole and signed", key=key, state="good")
+    assert shown.split()[-1].isdigit(), shown
+    verified(browser, files, "own key was believed", state="good")
+    verified(browser, files, "own key was believed", state="good", name="log.jsonl")
+    verified(browser, files, "not the one that was given", key="0" * 64)
+    for expected, pack in forged(files):
+        verified(browser, pack, expected, key=key)
+    # A browser that cannot check signatures says so, and never that all is well.
+    without = "Object.defineProperty(globalThis.crypto, 'subtle', { value: undefined })"
+    verified(browser, files, "Not decided", state="open", before=without)
+
+
 def quiet():
     assert not mistakes, "; ".join(mistakes[:5])
 
@@ -185,7 +297,9 @@ with sync_playwright() as playwright:
     tabs = [f"{href}?tab={tab}" for tab in ("metrics", "logs", "events", "tasks", "inventory", "access")]
     paths = [
         "/", "/agents", href, *tabs, "/agents/new", "/agents/new?tab=offline", "/agents/new?tab=device", "/tasks",
-        "/tasks#new-card", task, "/events", "/people", "/account", "/settings", "/audit", "/help/api", "/help/messages", "/help/backups",
+        "/tasks#new-card", task, "/events", "/people", "/people/keys", "/people/roles", "/account", "/account/roles",
+        "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events",
+        "/help/api", "/help/messages", "/help/backups", "/help/network",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):
@@ -194,6 +308,10 @@ with sync_playwright() as playwright:
                 lambda: every_page(browser, paths, width, height, scheme),
             )
     story.step("without JavaScript: sign in, run a task, see its output", lambda: without_script(browser, href))
+    files = story.step("a pack of evidence is taken out", lambda: evidence(page))
+    if files:
+        story.step("its page hashes as BLAKE3 does", lambda: hashes(browser))
+        story.step("its page, from a file, believes the pack and no forgery of it", lambda: evidence_holds(browser, files))
     story.step("no error on any console, no violation of the policy", quiet)
     browser.close()
 story.end()

@@ -12,6 +12,8 @@ pub enum Kind {
     Unauthenticated,
     /// Somebody is known, and may not.
     Forbidden,
+    /// Somebody is known and may, once they have shown again who they are.
+    StepUp,
     /// It is not there, or the actor may not know that it is.
     NotFound,
     /// The state of the thing forbids the move.
@@ -30,7 +32,7 @@ impl Kind {
         match self {
             Kind::Invalid => 422,
             Kind::Unauthenticated => 401,
-            Kind::Forbidden => 403,
+            Kind::Forbidden | Kind::StepUp => 403,
             Kind::NotFound => 404,
             Kind::Conflict => 409,
             Kind::TooMany => 429,
@@ -45,6 +47,7 @@ impl Kind {
             Kind::Invalid => "invalid",
             Kind::Unauthenticated => "unauthenticated",
             Kind::Forbidden => "forbidden",
+            Kind::StepUp => "step-up",
             Kind::NotFound => "not-found",
             Kind::Conflict => "conflict",
             Kind::TooMany => "too-many",

@@ -47,6 +47,34 @@ pub const CHECKPOINTS_KEPT_MAX: usize = 8;
 pub const HTTP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Seconds until a request's body must be there.
 pub const HTTP_BODY_SECONDS_MAX: u64 = 15;
+/// Connections over HTTP at once, unless the configuration says otherwise.
+pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+/// Connections over HTTP at once from one address, unless the configuration says otherwise.
+pub const HTTP_CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+/// Seconds that a TLS handshake over HTTP may take.
+pub const HTTP_HANDSHAKE_SECONDS_MAX: u64 = 5;
+/// Seconds from the first byte of a request's head to its last.
+pub const HTTP_HEAD_SECONDS_MAX: u64 = 5;
+/// Seconds that a connection may idle between two requests.
+pub const HTTP_IDLE_SECONDS_MAX: u64 = 75;
+/// Seconds in which the other side must take something of an answer.
+pub const HTTP_WRITE_SECONDS_MAX: u64 = 30;
+/// Requests of one address in a second, over some time, unless the configuration says otherwise.
+pub const REQUESTS_PER_ADDRESS_PER_SECOND_MAX: u32 = 100;
+/// Requests of one person or key in a second, over some time, unless the configuration says otherwise.
+pub const REQUESTS_PER_ACTOR_PER_SECOND_MAX: u32 = 50;
+/// Requests of all of a tenant in a second, over some time, unless the configuration says otherwise.
+pub const REQUESTS_PER_TENANT_PER_SECOND_MAX: u32 = 500;
+/// Seconds of requests that may come at once.
+pub const REQUESTS_BURST_SECONDS: u32 = 10;
+/// Forms of one address at once that anybody may send: sign-in, set-up, links.
+pub const DOOR_FORMS_BURST: u32 = 30;
+/// Seconds until one more of them may come.
+pub const DOOR_FORM_SECONDS: u64 = 2;
+/// Keys that one rate limit remembers.
+pub const RATE_BUCKETS_MAX: usize = 10_000;
+/// Networks in one list of those that may or may not connect.
+pub const NETWORKS_MAX: usize = 256;
 /// MQTT clients of the site.
 pub const CLIENTS_MAX: usize = 200;
 /// Live streams open at once.

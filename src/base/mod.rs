@@ -2,12 +2,14 @@
 //!
 //! Invariant: a value of these types is valid by construction; parsing is the only way in from text.
 
+pub mod buckets;
 mod duration;
 mod error;
 mod id;
 mod labels;
 pub mod limits;
 mod name;
+mod network;
 mod page;
 mod secret;
 mod selector;
@@ -15,9 +17,10 @@ mod timestamp;
 
 pub use duration::Span;
 pub use error::{Error, Kind, Result};
-pub use id::{AgentId, Id, KeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind};
+pub use id::{AgentId, Id, KeyId, PasskeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind};
 pub use labels::Labels;
 pub use name::Name;
+pub use network::{Network, Networks, machine};
 pub use page::Page;
 pub use secret::Secret;
 pub use selector::{Selector, Subject};

@@ -32,7 +32,10 @@ impl<T: Zeroize> std::fmt::Debug for Secret<T> {
 
 impl<'de, T: Zeroize + Deserialize<'de>> Deserialize<'de> for Secret<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Secret)
+        // An error of the format would say what it found: a number that somebody meant as a password.
+        T::deserialize(deserializer).map(Secret).map_err(|_| {
+            serde::de::Error::custom("a secret is of the wrong type: it must be a text in quotes")
+        })
     }
 }
 
@@ -42,5 +45,18 @@ impl<T: Zeroize> schemars::JsonSchema for Secret<T> {
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "format": "password", "writeOnly": true })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_says_what_it_is() {
+        let secret = Secret::new("hunter2".to_owned());
+        assert_eq!(format!("{secret:?}"), "[secret]");
+        let error = serde_json::from_str::<Secret<String>>("471199").unwrap_err().to_string();
+        assert!(!error.contains("471199"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ pub mod backups;
 pub mod clients;
 pub mod identity;
 pub mod overview;
+pub mod secrets;
 pub mod settings;
 pub mod storage;
 pub mod tasks;
@@ -18,6 +19,7 @@ use crate::kit::Capability;
 pub const ALL: &[&dyn Capability] = &[
     &identity::Identity,
     &settings::Settings,
+    &secrets::Secrets,
     &clients::Clients,
     &agents::Agents,
     &telemetry::Telemetry,

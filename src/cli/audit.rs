@@ -1,18 +1,18 @@
 //! `muster audit verify`.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::{Failure, complain, say};
 use crate::base::Error;
-use crate::server::prove;
+use crate::server::{is_pack, prove, prove_pack};
 
 #[derive(Subcommand)]
 pub(super) enum AuditRole {
-    /// Says whether an exported audit log is whole, or names the first line that does not fit.
+    /// Says whether an exported audit log or a pack of evidence is whole, or names the first line that does not fit.
     Verify {
         /// File that the console's audit page gave away.
         file: PathBuf,
@@ -25,8 +25,19 @@ pub(super) enum AuditRole {
 /// Runs the role.
 pub(super) fn audit(role: &AuditRole) -> Result<(), Failure> {
     let AuditRole::Verify { file, key } = role;
-    let proved = prove(BufReader::new(open(file)?), key.as_deref())
-        .map_err(|e| Error::invalid(format!("`{}`: {}", file.display(), e.message())))?;
+    let mut input = open(file)?;
+    let mut beginning = [0; 4];
+    let begun = input.read(&mut beginning).and_then(|read| {
+        input.rewind()?;
+        Ok(beginning.get(..read).is_some_and(is_pack))
+    });
+    let is_pack =
+        begun.map_err(|e| Error::unavailable(format!("`{}` cannot be read", file.display())).because(e))?;
+    let proved = match is_pack {
+        true => prove_pack(BufReader::new(input), key.as_deref()),
+        false => prove(BufReader::new(input), key.as_deref()),
+    };
+    let proved = proved.map_err(|e| Error::invalid(format!("`{}`: {}", file.display(), e.message())))?;
     say(&format!("{}: {proved}", file.display()));
     let (_, to) = proved.range;
     if proved.signed_up_to < to {

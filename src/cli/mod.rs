@@ -3,6 +3,7 @@
 //! Invariant: nothing else in the program prints to standard output.
 //! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
 
+mod admin;
 mod agent;
 mod audit;
 mod backup;
@@ -16,6 +17,7 @@ mod notify;
 mod progress;
 mod rebuild;
 mod recovery_key;
+mod reload;
 mod restore;
 mod serve;
 mod stop;
@@ -62,6 +64,8 @@ enum Role {
     /// Makes anew what follows from something else, while the server is stopped.
     #[command(subcommand)]
     Rebuild(rebuild::Rebuild),
+    /// Lets the running server read the files of its HTTPS certificate again; no connection ends.
+    Reload(Folder),
     /// Gives room of the state's file back to the disk, while the server is stopped.
     Compact(Folder),
     /// Changes what seals the keys at rest.
@@ -70,6 +74,9 @@ enum Role {
     /// Shows or checks the key that opens the backups.
     #[command(subcommand)]
     RecoveryKey(recovery_key::RecoveryKey),
+    /// Lets somebody in again who cannot come in any more.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
     /// Prints the version.
@@ -183,9 +190,11 @@ pub fn run() -> ExitCode {
         Role::Restore(arguments) => restore::restore(&arguments),
         Role::Verify(arguments) => verify::verify(&arguments),
         Role::Rebuild(role) => rebuild::rebuild(&role),
+        Role::Reload(folder) => reload::reload(&folder),
         Role::Compact(folder) => rebuild::compact(&folder),
         Role::Keys(role) => keys::keys(&role),
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
+        Role::Admin(role) => admin::admin(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
@@ -258,6 +267,7 @@ mod tests {
             "muster verify a.muster --key -",
             "muster rebuild index --data x",
             "muster compact --data x",
+            "muster reload --data x",
             "muster rebuild state",
             "muster keys rotate --to passphrase --new-passphrase - --data x",
             "muster recovery-key show --shares --number 2",

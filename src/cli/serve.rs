@@ -37,9 +37,14 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     };
     let beat = notify::ready(&format!("console at {}", server.site().settings.console()));
     let failure = server.site().store.watch_failure();
+    let reloaded = Arc::downgrade(&server);
+    let reload = move || {
+        // What is wrong is logged and said on every page; a signal has nobody to tell it to.
+        let _ = reloaded.upgrade().map(|server| server.reload("SIGHUP"));
+    };
     let broken = runtime.block_on(async {
         let broken = tokio::select! {
-            () = signals.wait() => None,
+            () = signals.wait_and_reload(reload) => None,
             broken = broken(failure) => Some(broken),
         };
         say("Stopping.");

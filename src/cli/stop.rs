@@ -1,4 +1,4 @@
-//! Waiting for the end: SIGTERM or SIGINT begins it, a second one or the time limit forces it.
+//! Waiting for the end: SIGTERM or SIGINT begins it, a second one or the time limit forces it. SIGHUP is no end.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -14,10 +14,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Signals this close together are one.
 const SAME_SIGNAL: Duration = Duration::from_millis(500);
 
-/// Both signals, caught from now on.
+/// The signals, caught from now on.
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -26,6 +27,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -34,6 +36,22 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// As [`Signals::wait`]; meanwhile each SIGHUP runs `reload` on a thread of its own, one after the other.
+    pub(super) async fn wait_and_reload(&mut self, reload: impl Fn() + Clone + Send + 'static) {
+        let Signals { terminate, interrupt, hangup } = self;
+        let reloading = async {
+            while hangup.recv().await.is_some() {
+                let _: Result<(), _> = tokio::task::spawn_blocking(reload.clone()).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = reloading => {}
         }
     }
 

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::rights::{Rights, Sight};
 use crate::base::{AgentId, KeyId, SessionId, Timestamp, UserId};
 
+/// Nouns whose operations and pages know of scopes; all others need a grant for everything.
+const SCOPED: [&str; 3] = ["agents", "telemetry", "tasks"];
+
 /// Who acts.
 #[derive(Clone, Debug)]
 pub enum Actor {
@@ -59,6 +62,12 @@ impl Actor {
             _ if self.may(permission) => Sight::Everything,
             _ => Sight::Within(Vec::new()),
         }
+    }
+
+    /// Whether a page about this is of use to the actor: all of it, or a part where pages know of parts.
+    pub fn may_open(&self, permission: &str) -> bool {
+        let parts = SCOPED.iter().any(|noun| permission.split('.').next() == Some(noun));
+        if parts { self.may(permission) } else { self.sight(permission).is_everything() }
     }
 
     /// How the actor stands in the journal and the audit log: kind and identifier, never a name that may change.

@@ -1,6 +1,6 @@
 //! One slice of the product.
 
-use super::{Change, Ctx, Findings, NavItem, Ops, Pages, Restored, Returnable};
+use super::{Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Restored, Returnable};
 use crate::base::{AgentId, Result, Span, TenantId};
 use crate::engine::{logs, series, store};
 use crate::wire::{Up, UpKind};
@@ -22,6 +22,10 @@ pub trait Capability: Sync {
     /// Where it stands in the navigation.
     fn navigation(&self) -> Vec<NavItem> {
         Vec::new()
+    }
+    /// Every event that it tells; telling another one is a defect that tests find.
+    fn events(&self) -> &'static [EventKind] {
+        &[]
     }
     /// Its tables, for checks.
     fn tables(&self) -> &'static [&'static str] {

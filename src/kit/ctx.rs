@@ -1,9 +1,9 @@
 //! Who, when and where: the first argument of everything.
 
-use crate::base::{Error, Result, Subject, TenantId, Timestamp};
+use crate::base::{Error, Kind, Result, Subject, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, Sight, Site, Theme};
+use super::{Actor, Sight, Site, Theme, Unwritable};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +12,10 @@ pub struct Request {
     pub id: String,
     /// Address of the caller, or the name of the job.
     pub from: String,
+    /// Host and port by which the caller reaches the console, as a browser says them; empty otherwise.
+    pub host: String,
+    /// What the caller calls itself; empty where nobody does.
+    pub browser: String,
 }
 
 /// Who acts, when, and on what.
@@ -34,7 +38,7 @@ pub struct Ctx<'a> {
 impl<'a> Ctx<'a> {
     /// The appliance acting by itself; `name` is the job or follower.
     pub fn system(site: &'a Site, name: &str) -> Ctx<'a> {
-        Ctx::new(site, Actor::System, Request { id: String::new(), from: name.to_owned() })
+        Ctx::new(site, Actor::System, Request { from: name.to_owned(), ..Request::default() })
     }
 
     /// A context of this moment.
@@ -45,7 +49,7 @@ impl<'a> Ctx<'a> {
     /// The permit to act under `permission` with everything, or why not.
     pub fn require(&self, permission: &'static str) -> Result<Permit<'_>> {
         match self.actor.sight(permission) {
-            Sight::Everything => Ok(Permit { ctx: self, permission }),
+            Sight::Everything => self.permit(permission),
             Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
         }
     }
@@ -54,7 +58,7 @@ impl<'a> Ctx<'a> {
     /// callers look at its `.read` first, and answer that it is not there.
     pub fn require_on(&self, permission: &'static str, thing: &dyn Subject) -> Result<Permit<'_>> {
         match self.actor.sight(permission) {
-            sight if sight.sees(thing) => Ok(Permit { ctx: self, permission }),
+            sight if sight.sees(thing) => self.permit(permission),
             Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
             Sight::Everything => Err(self.refused(permission, false)),
         }
@@ -66,6 +70,18 @@ impl<'a> Ctx<'a> {
             Sight::Within(scopes) if scopes.is_empty() => Err(self.refused(permission, false)),
             sight => Ok(sight),
         }
+    }
+
+    /// The permit together with what its holder has to keep to: for what is done with many things at once.
+    pub fn require_within(&self, permission: &'static str) -> Result<(Permit<'_>, Sight)> {
+        let sight = self.sight(permission)?;
+        Ok((self.permit(permission)?, sight))
+    }
+
+    /// Who may, may now if what is dangerous is asked of who has just shown who they are.
+    fn permit(&self, permission: &'static str) -> Result<Permit<'_>> {
+        super::step_up::check(self, permission)?;
+        Ok(Permit { ctx: self, permission })
     }
 
     fn refused(&self, permission: &str, elsewhere: bool) -> Error {
@@ -124,6 +140,35 @@ impl Permit<'_> {
         self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
     }
 
+    /// Writes down that something is about to be given away: a secret, or a file. What it is must be told in `f`, and
+    /// nothing may leave before this returns. While it cannot be written, the site's choice decides: `Err` where nothing
+    /// leaves without an entry, `None` where it may.
+    pub fn before_giving<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<Option<T>> {
+        let error = match self.write(f) {
+            Ok(value) => return Ok(Some(value)),
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Internal) => error,
+            Err(error) => return Err(error),
+        };
+        if self.ctx.site.settings.unwritable == Unwritable::Open {
+            tracing::error!(
+                actor.id = %self.ctx.actor.text(),
+                "`{}` gives something away without an entry of the audit log, as `[audit] when_unwritable` allows: {}",
+                self.permission, error.detail()
+            );
+            return Ok(None);
+        }
+        let hint = error
+            .hint_text()
+            .unwrap_or("see the server's log; `[audit] when_unwritable` is the choice")
+            .to_owned();
+        Err(Error::unavailable(format!(
+            "the audit log cannot be written, and nothing is given away without it: {}",
+            error.message()
+        ))
+        .hint(hint)
+        .because(error.detail()))
+    }
+
     /// Writes, and returns before the change is on the disk: whoever acknowledges must wait for it.
     pub fn submit<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<(T, Pending)> {
         self.ctx.site.store.submit(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
@@ -139,6 +184,11 @@ pub struct Change<'a> {
 impl Change<'_> {
     /// Tells, in the same change, that something happened to `subject`: `agents.retired`.
     pub fn tell(&mut self, name: &str, subject: impl ToString, detail: serde_json::Value) {
+        if cfg!(debug_assertions)
+            && let Some(complaint) = super::event::complaint(name, &detail)
+        {
+            panic!("{complaint}");
+        }
         self.tx.tell(Event { name: name.to_owned(), subject: subject.to_string(), detail });
     }
 }

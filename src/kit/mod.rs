@@ -11,6 +11,7 @@ mod actor;
 mod capability;
 pub mod chart;
 mod ctx;
+mod event;
 mod generation;
 mod notice;
 mod op;
@@ -22,14 +23,16 @@ mod rights;
 mod role;
 mod settings;
 mod site;
+mod step_up;
 mod view;
 
 pub use actor::Actor;
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
+pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, event_kind, event_kinds};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use notice::{Notice, Notices};
-pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run};
+pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,
     Reply, Shell, html,
@@ -41,8 +44,9 @@ pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use rights::{Grant, PATTERNS_MAX, Permissions, Rights, Scope, Sight};
 pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
-pub use settings::{Settings, Theme};
+pub use settings::{Settings, Theme, Unwritable};
 pub use site::{Parts, PerSite, Site};
+pub use step_up::{DANGEROUS, PROOF_LASTS};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Ctx;
+use super::{Ctx, Download};
 use crate::base::{Error, Result};
 
 /// HTTP method of an operation.
@@ -37,6 +37,9 @@ pub struct ById<T: crate::base::Prefix> {
 /// What an operation runs.
 pub type Run = Box<dyn Fn(&Ctx<'_>, Value) -> Result<Value> + Send + Sync>;
 
+/// What an operation that gives a file runs.
+pub type RunFile = Box<dyn Fn(&Ctx<'_>, Value) -> Result<Download> + Send + Sync>;
+
 /// One operation: its name is its permission, span and audit verb.
 pub struct Op {
     /// `noun.verb`.
@@ -49,12 +52,18 @@ pub struct Op {
     pub method: Method,
     /// Path below `/api/v1`, with `{name}` for parts that come from the path.
     pub path: &'static str,
+    /// As how many ordinary requests it counts, for those who ask very often.
+    pub cost: u32,
     /// JSON Schema of the input; path and query values are read by it.
     pub input: Value,
     /// JSON Schema of the output.
     pub output: Value,
     /// Runs it.
     pub run: Run,
+    /// The event that tells of it before anything leaves, where it gives a secret or a file away.
+    pub gives: Option<&'static str>,
+    /// Runs it, where it gives a file instead of a value.
+    pub file: Option<RunFile>,
 }
 
 /// The permission of operations on what is the actor's own; see [`Ops::own`].
@@ -121,11 +130,44 @@ impl Ops {
         self.add(Method::Delete, name, path, doc, run);
     }
 
+    /// The operation before this gives a secret or a file away, and tells of it by this event before anything leaves.
+    pub fn gives(&mut self, event: &'static str) {
+        if let Some(op) = self.0.last_mut() {
+            op.gives = Some(event);
+        }
+    }
+
+    /// An act that gives a file, made while it is sent.
+    pub fn file<I>(
+        &mut self,
+        name: &'static str,
+        path: &'static str,
+        doc: &'static str,
+        run: fn(&Ctx<'_>, I) -> Result<Download>,
+    ) where
+        I: DeserializeOwned + JsonSchema + 'static,
+    {
+        fn elsewhere<I>(_: &Ctx<'_>, _: I) -> Result<()> {
+            Err(Error::invalid("this operation gives a file").hint("ask for it over HTTPS"))
+        }
+        self.add(Method::Post, name, path, doc, elsewhere::<I>);
+        if let Some(op) = self.0.last_mut() {
+            op.file = Some(Box::new(move |ctx, input| run(ctx, read(input)?)));
+        }
+    }
+
     /// The operation before this is about what is the actor's own, such as a password: whoever is signed in may call it,
     /// and it asks itself whose the thing is.
     pub fn own(&mut self) {
         if let Some(op) = self.0.last_mut() {
             op.permission = OWN.to_owned();
+        }
+    }
+
+    /// The operation before this is dear: one counts as so many ordinary requests.
+    pub fn costs(&mut self, cost: u32) {
+        if let Some(op) = self.0.last_mut() {
+            op.cost = cost;
         }
     }
 
@@ -148,14 +190,17 @@ impl Ops {
             doc,
             method,
             path,
+            cost: 1,
             input: schemars::schema_for!(I).to_value(),
             output: schemars::schema_for!(O).to_value(),
-            run: Box::new(move |ctx, input| {
-                let input: I = serde_json::from_value(input).map_err(|e| {
-                    Error::invalid(format!("the input is not valid: {e}")).hint("see /api/v1/openapi.json")
-                })?;
-                Ok(serde_json::to_value(run(ctx, input)?)?)
-            }),
+            run: Box::new(move |ctx, input| Ok(serde_json::to_value(run(ctx, read(input)?)?)?)),
+            gives: None,
+            file: None,
         });
     }
+}
+
+fn read<I: DeserializeOwned>(input: Value) -> Result<I> {
+    serde_json::from_value(input)
+        .map_err(|e| Error::invalid(format!("the input is not valid: {e}")).hint("see /api/v1/openapi.json"))
 }

@@ -23,8 +23,6 @@ pub struct PageRequest {
     pub url: String,
     /// What pages keep in cookies, by name without prefix; the session is not among it.
     pub cookies: BTreeMap<String, String>,
-    /// Host and port by which the browser reaches the console.
-    pub host: String,
 }
 
 impl PageRequest {
@@ -66,6 +64,8 @@ pub enum Reply {
     Arrived(String, Vec<Cookie>),
     /// A file to keep.
     File(Download),
+    /// An answer to a script of ours, with its status.
+    Json(u16, serde_json::Value),
 }
 
 /// Gives a file part by part; `None` ends it.
@@ -110,6 +110,8 @@ pub struct Page {
     pub form: bool,
     /// Who may open it.
     pub access: Access,
+    /// As how many ordinary requests it counts, for those who ask very often.
+    pub cost: u32,
     /// What runs.
     pub run: PageFn,
 }
@@ -134,19 +136,25 @@ pub struct Pages {
 impl Pages {
     /// A page for who is signed in.
     pub fn get(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: false, access: Access::SignedIn, run });
+        self.pages.push(Page { path, form: false, access: Access::SignedIn, cost: 1, run });
     }
     /// A form for who is signed in.
     pub fn post(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: true, access: Access::SignedIn, run });
+        self.pages.push(Page { path, form: true, access: Access::SignedIn, cost: 1, run });
     }
     /// A page for anybody.
     pub fn open_get(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: false, access: Access::Anyone, run });
+        self.pages.push(Page { path, form: false, access: Access::Anyone, cost: 1, run });
     }
     /// A form for anybody.
     pub fn open_post(&mut self, path: &'static str, run: PageFn) {
-        self.pages.push(Page { path, form: true, access: Access::Anyone, run });
+        self.pages.push(Page { path, form: true, access: Access::Anyone, cost: 1, run });
+    }
+    /// The page before this is dear: one counts as so many ordinary requests.
+    pub fn costs(&mut self, cost: u32) {
+        if let Some(page) = self.pages.last_mut() {
+            page.cost = cost;
+        }
     }
     /// A live part.
     pub fn live(&mut self, topic: &'static str, run: LiveFn) {
@@ -191,6 +199,8 @@ pub struct Shell {
     pub person: String,
     /// The roles.
     pub role: String,
+    /// As whom they look at the console; empty for themselves.
+    pub looks_as: String,
     /// Token that every form carries.
     pub csrf: String,
     /// `light`, `dark` or empty for the system's.
@@ -216,7 +226,7 @@ impl Shell {
         active: &'static str,
     ) -> Shell {
         let mut navigation: Vec<(&'static str, Vec<NavItem>)> = Vec::new();
-        for item in ctx.site.navigation.iter().filter(|item| ctx.actor.may(item.permission)) {
+        for item in ctx.site.navigation.iter().filter(|item| ctx.actor.may_open(item.permission)) {
             match navigation.iter_mut().find(|(group, _)| *group == item.group) {
                 Some((_, items)) => items.push(item.clone()),
                 None => navigation.push((item.group, vec![item.clone()])),
@@ -232,11 +242,18 @@ impl Shell {
             site: ctx.site.settings.name(),
             person: ctx.actor.label(),
             role: ctx.actor.rights().map(|rights| rights.roles()).unwrap_or_default(),
+            looks_as: ctx.actor.rights().and_then(|rights| rights.looks_as.clone()).unwrap_or_default(),
             csrf: ctx.csrf(),
             theme: ctx.theme.word(),
             navigation,
             flash,
-            notices: ctx.site.notices.all().into_iter().filter(|n| ctx.actor.may(n.permission)).collect(),
+            notices: ctx
+                .site
+                .notices
+                .all()
+                .into_iter()
+                .filter(|n| ctx.actor.may_open(n.permission))
+                .collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),
         }

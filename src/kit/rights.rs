@@ -61,6 +61,13 @@ impl Pattern {
         part(&self.noun, &other.noun) && part(&self.verb, &other.verb)
     }
 
+    /// What fits both, if anything can.
+    fn both(&self, other: &Pattern) -> Option<Pattern> {
+        let part = |own: &Option<String>, other: &Option<String>| own.clone().or_else(|| other.clone());
+        let both = Pattern { noun: part(&self.noun, &other.noun), verb: part(&self.verb, &other.verb) };
+        self.meets(other).then_some(both)
+    }
+
     /// Whether something may fit both.
     fn meets(&self, other: &Pattern) -> bool {
         let part =
@@ -120,6 +127,24 @@ impl Permissions {
                     .filter(|except| except.meets(pattern))
                     .all(|except| other.except.iter().any(|theirs| theirs.includes(except)))
         })
+    }
+
+    /// What both allow, and nothing else.
+    pub fn both(&self, other: &Permissions) -> Permissions {
+        let mut both = Permissions::default();
+        for own in &self.allowed {
+            for pattern in other.allowed.iter().filter_map(|theirs| own.both(theirs)) {
+                if !both.allowed.contains(&pattern) {
+                    both.allowed.push(pattern);
+                }
+            }
+        }
+        for except in self.except.iter().chain(&other.except) {
+            if !both.except.contains(except) {
+                both.except.push(except.clone());
+            }
+        }
+        both
     }
 
     /// Whether they allow nothing.
@@ -272,8 +297,8 @@ pub struct Grant {
 pub struct Rights {
     /// One by one.
     pub grants: Vec<Grant>,
-    /// Whether only reads are left of them: somebody looks at the console as another person.
-    pub only_reads: bool,
+    /// Whose they are, when somebody looks at the console as another person: then only reads are left.
+    pub looks_as: Option<String>,
 }
 
 impl Rights {
@@ -285,11 +310,11 @@ impl Rights {
             scope: Scope::default(),
             until: None,
         };
-        Arc::new(Rights { grants: vec![grant], only_reads: false })
+        Arc::new(Rights { grants: vec![grant], looks_as: None })
     }
 
     fn giving<'a>(&'a self, permission: &'a str) -> impl Iterator<Item = &'a Grant> {
-        let readable = !self.only_reads || permission.ends_with(".read");
+        let readable = self.looks_as.is_none() || permission.ends_with(".read");
         self.grants.iter().filter(move |grant| readable && grant.permissions.allow(permission))
     }
 
@@ -311,7 +336,7 @@ impl Rights {
 
     /// Whether all of a role within a scope is among them, so that they may be passed on.
     pub fn include(&self, permissions: &Permissions, scope: &Scope) -> bool {
-        !self.only_reads
+        self.looks_as.is_none()
             && self.grants.iter().any(|own| own.permissions.include(permissions) && own.scope.includes(scope))
     }
 
@@ -424,6 +449,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn both_is_what_each_allows() {
+        let words = ["*", "a.*", "*.read", "a.x", "*, -a.*", "*.read, -b.read", "a.*, *.x, -a.x", ""];
+        for (one, other) in words.iter().flat_map(|one| words.iter().map(move |other| (set(one), set(other))))
+        {
+            let both = one.both(&other);
+            for permission in ["a.read", "a.x", "a.z", "b.read", "b.x", "c.z"] {
+                let each = one.allow(permission) && other.allow(permission);
+                assert_eq!(both.allow(permission), each, "{one} and {other}: {permission}");
+            }
+        }
+    }
+
     struct Press;
 
     impl Subject for Press {
@@ -452,18 +490,18 @@ mod tests {
         };
         let rights = Rights {
             grants: vec![grant(Role::Viewer, ""), grant(Role::Operator, "site:paris")],
-            only_reads: false,
+            looks_as: None,
         };
         assert!(rights.allow("agents.retire") && !rights.allow_everywhere("agents.retire"));
         assert!(!rights.sight("agents.retire").sees(&Press) && rights.sight("agents.read").sees(&Press));
-        let rights = Rights { grants: vec![grant(Role::Operator, "id:agt_1")], only_reads: false };
+        let rights = Rights { grants: vec![grant(Role::Operator, "id:agt_1")], looks_as: None };
         assert!(rights.sight("agents.retire").sees(&Press));
         assert!(!rights.sight("identity.create").sees(&Press), "nothing granted is nothing seen");
         let all = Role::Operator.permissions();
         assert!(!rights.include(&all, &Scope::default()));
         assert!(rights.include(&all, &"id:agt_1 site:lyon".parse().unwrap()));
         assert!(!rights.include(&all, &"site:lyon".parse().unwrap()));
-        let looking = Rights { only_reads: true, ..rights };
+        let looking = Rights { looks_as: Some("Omar".into()), ..rights };
         assert!(looking.allow("agents.read") && !looking.allow("agents.retire"));
     }
 }

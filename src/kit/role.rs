@@ -81,7 +81,9 @@ impl Role {
         match self {
             Role::Billing => "billing.*, usage.*, settings.read",
             Role::Viewer => "*.read, -identity.*, -audit.*, -secrets.*, -tenants.*",
-            Role::Auditor => "*.read, audit.*, storage.verify, -secrets.*, -tenants.*",
+            Role::Auditor => {
+                "*.read, audit.*, storage.verify, -audit.retain, -audit.lift, -secrets.*, -tenants.*"
+            }
             Role::Approver => "*.read, approvals.*, -identity.*, -audit.*, -secrets.*, -tenants.*",
             Role::Operator => {
                 "agents.*, tasks.*, telemetry.*, overview.*, *.read, -identity.*, -secrets.*, -tenants.*"

@@ -35,6 +35,16 @@ impl Theme {
     }
 }
 
+/// What becomes of an act that gives a secret or a file away while the audit log cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unwritable {
+    /// It is refused: nothing leaves without an entry.
+    #[default]
+    Closed,
+    /// It is done, and the server's own log has an error in place of the entry.
+    Open,
+}
+
 /// What capabilities need to know of the configuration.
 pub struct Settings {
     name: RwLock<String>,
@@ -42,6 +52,8 @@ pub struct Settings {
     pub configured: String,
     /// Host names and addresses by which agents and people reach the server, the best first.
     pub hosts: Vec<String>,
+    /// Whether something may be given away while the audit log cannot be written.
+    pub unwritable: Unwritable,
     https_port: AtomicU16,
     mqtt_port: AtomicU16,
 }
@@ -53,9 +65,16 @@ impl Settings {
             configured: name.clone(),
             name: RwLock::new(name),
             hosts,
+            unwritable: Unwritable::default(),
             https_port: AtomicU16::new(0),
             mqtt_port: AtomicU16::new(0),
         }
+    }
+    /// The same with another choice for an audit log that cannot be written.
+    #[must_use]
+    pub fn when_unwritable(mut self, unwritable: Unwritable) -> Settings {
+        self.unwritable = unwritable;
+        self
     }
     /// The listeners are bound to these ports.
     pub fn listening(&self, https_port: u16, mqtt_port: u16) {

@@ -120,6 +120,8 @@ impl Site {
     /// Tells which capabilities the product has, once, so that one of them can ask all of them what they check and bring
     /// back, also those after it.
     pub fn made_of(&self, all: &'static [&'static dyn Capability]) {
+        super::event::declare(super::PROGRAM_EVENTS);
+        all.iter().for_each(|capability| super::event::declare(capability.events()));
         let _ = self.capabilities.set(all);
     }
 

@@ -102,6 +102,13 @@ impl Prepared {
     }
 
     fn write(self, ctx: &Ctx<'_>, out: &mut dyn Write) -> Result<Taken> {
+        // Before the first byte: whoever breaks it off has a part of it all the same.
+        ctx.require("backups.write")?.before_giving(|change| {
+            let recipients: Vec<String> = self.options.recipients.iter().map(ToString::to_string).collect();
+            let detail = json!({ "telemetry": self.options.telemetry, "recipients": recipients });
+            change.tell("backups.taken_out", "site", detail);
+            Ok(())
+        })?;
         let (_, written) = backups::write_full(ctx, out, &self.options, &self.meter)?;
         let store = &written.end.store;
         let taken = Taken {

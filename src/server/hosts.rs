@@ -1,5 +1,6 @@
 //! Under which names and addresses the server is reached: for its certificate and for the lines it prints.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::config::Config;
@@ -19,9 +20,17 @@ pub(super) fn of(config: &Config) -> Vec<String> {
         hosts.push(host::hostname());
     }
     hosts.extend(["localhost".into(), "127.0.0.1".into(), "::1".into()]);
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     hosts.retain(|host| !host.is_empty() && seen.insert(host.clone()));
     hosts
+}
+
+/// The hosts of requests that are answered, in lower case: those, and what the host calls itself.
+pub(super) fn answered(hosts: &[String]) -> HashSet<String> {
+    let mut answered: HashSet<String> = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    answered.insert(host::hostname().to_ascii_lowercase());
+    answered.remove("");
+    answered
 }
 
 /// An address of an interface, without its prefix length, if others can reach it.
@@ -58,6 +67,9 @@ mod tests {
         let hosts = of(&config);
         assert_eq!(hosts, ["muster.plant", "10.0.0.5", "localhost", "127.0.0.1", "::1"]);
         assert_eq!(split(&hosts).1.len(), 3);
+        config.site.hosts = vec!["Muster.Plant".into()];
+        let answered = answered(&of(&config));
+        assert!(answered.contains("muster.plant") && answered.contains("::1") && !answered.contains(""));
         assert_eq!(routable("192.0.2.7/24").as_deref(), Some("192.0.2.7"));
         assert_eq!((routable("127.0.0.1/8"), routable("fe80::1/64"), routable("x")), (None, None, None));
     }

@@ -6,6 +6,7 @@
 
 mod backup;
 mod before;
+pub mod certificate;
 mod command;
 pub mod config;
 pub mod control;
@@ -16,7 +17,6 @@ mod mend;
 mod opening;
 pub mod rebuild;
 mod rehearsal;
-mod renewal;
 mod restore;
 mod rotate;
 mod verify;
@@ -33,13 +33,14 @@ use crate::engine::crypto::ServerTls;
 use crate::engine::http;
 use crate::engine::jobs::Runner;
 use crate::kit::{Actor, Ctx, Request, Site};
-use crate::surface::{self, Door, Doors, Following, Gate, Ingest, Surface};
+use crate::surface::{self, Door, Doors, Following, Gate, Ingest, Rates, Surface};
+use certificate::Certificates;
 use config::Config;
 use control::{Answers, Control};
 use drill::Drills;
 use opening::Purpose;
 
-pub use crate::capabilities::audit::{Proved, prove};
+pub use crate::capabilities::audit::{Proved, is_pack, prove, prove_pack};
 pub use backup::Taken;
 pub use command::{Access, Stopped};
 pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};
@@ -68,6 +69,8 @@ const DOORS: Doors = Doors {
     session: identity::session_actor,
     watcher: identity::session_watcher,
     key: identity::key_actor,
+    token: identity::issue_token,
+    jwks: identity::jwks,
     needs_setup: identity::needs_setup,
 };
 
@@ -77,6 +80,7 @@ const GATE: Gate = Gate { admit: agents::gate::admit, duplicate: agents::gate::d
 /// A running appliance. Dropping it stops it.
 pub struct Server {
     site: Arc<Site>,
+    certificates: Arc<Certificates>,
     control: Control,
     drills: Arc<Drills>,
     surface: Arc<Surface>,
@@ -100,12 +104,11 @@ impl Server {
         mend::restored(&site, ALL)?;
         backups::allow_targets(&Ctx::system(&site, "server"))?;
         identity::allow_providers(&Ctx::system(&site, "server"))?;
-        let certificate = site.authority.issue_server(&names, &addresses)?;
-        let tls = ServerTls::new(&site.authority, &certificate, &clock)?;
+        let certificates = Certificates::start(&site, &config.http, names, addresses)?;
+        let tls = certificates.tls();
 
         let (inbound, waiting) = tokio::sync::mpsc::channel(INBOUND_MESSAGES_MAX);
-        let broker =
-            Broker::start(gate_settings(&config, &tls, &clock)?, Door::start(&site, GATE)?, inbound)?;
+        let broker = Broker::start(gate_settings(&config, tls, &clock)?, Door::start(&site, GATE)?, inbound)?;
         site.attach(broker.bus());
         let gate = broker.address().ok_or_else(|| Error::internal("the gate has no address"))?;
         let plain = broker.plain_address();
@@ -113,21 +116,18 @@ impl Server {
         let following = Arc::new(Following::start(Arc::clone(&site), surface::followers(ALL))?);
         backups::allow_targets(&Ctx::system(&site, "server"))?;
         let mut jobs = surface::jobs(&site, ALL);
-        jobs.push(renewal::job(&site, &tls, names, addresses, certificate.ends));
+        jobs.push(certificates.job(&site));
         let drills = Drills::new();
         jobs.push(drills.job(&site));
         let jobs = Arc::new(Runner::start(clock.clone(), jobs)?);
 
         let traffic = http::Traffic::new(clock.clone());
-        let surface = Surface::new(Arc::clone(&site), ALL, DOORS, Arc::clone(&traffic))?;
-        let listener = http::Settings {
-            address: config.http.address,
-            tls: Arc::new(tls.https_config()?),
-            workers: 2,
-            limits: http::Limits::default(),
-            hosts: http::Hosts::Any,
-            traffic,
-        };
+        let rates = Rates::new(
+            config.http.requests_per_person_per_second_max,
+            config.http.requests_per_tenant_per_second_max,
+        );
+        let surface = Surface::new(Arc::clone(&site), ALL, DOORS, Arc::clone(&traffic), rates)?;
+        let listener = http_settings(&config, &site, &certificates, traffic)?;
         let routes = Arc::clone(&surface);
         let http = http::Server::start(listener, move |app| routes.configure(app))?;
         site.settings.listening(http.address().port(), gate.port());
@@ -137,10 +137,11 @@ impl Server {
             ingest: ingest.stats(),
             following: parts_following,
         });
-        let control = Control::start(&folder, &clock, answers(&site))?;
+        let control = Control::start(&folder, &clock, answers(&site, &certificates))?;
         surface.set_ready(true);
         Ok(Server {
             site,
+            certificates,
             control,
             drills,
             surface,
@@ -192,6 +193,12 @@ impl Server {
         Ok(agents::ops::join_code_create(&ctx, input)?.code)
     }
 
+    /// Reads the certificate's files again, as `muster reload` does; `from` says who asked.
+    pub fn reload(&self, from: &str) -> Result<()> {
+        let request = Request { from: from.to_owned(), ..Request::default() };
+        self.certificates.reload(&Ctx::new(&self.site, Actor::System, request)).map(drop)
+    }
+
     /// The engines.
     pub fn site(&self) -> &Arc<Site> {
         &self.site
@@ -230,15 +237,18 @@ impl Drop for Server {
 }
 
 /// What the control socket answers: every operation, as the appliance itself.
-fn answers(site: &Arc<Site>) -> Answers {
+fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
+    let certificates = Arc::clone(certificates);
     let (ops, calls, streams) = (surface::ops(ALL), Arc::clone(site), Arc::clone(site));
-    let request = |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned() };
+    let request =
+        |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned(), ..Request::default() };
     Answers {
         call: Box::new(move |from, id, op, input| {
             let ctx = Ctx::new(&calls, Actor::System, request(from, id));
             match op {
                 verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
                 rotate::ASKED => rotate::asked(&ctx, &input),
+                certificate::ASKED => certificates.reload(&ctx),
                 _ => surface::call(&ops, &ctx, op, input),
             }
         }),
@@ -259,6 +269,31 @@ fn going(ctx: &Ctx<'_>) -> Result<()> {
     }
 }
 
+fn http_settings(
+    config: &Config,
+    site: &Arc<Site>,
+    certificates: &Arc<Certificates>,
+    traffic: Arc<http::Traffic>,
+) -> Result<http::Settings> {
+    let tls = Arc::new(certificates.tls().https_config(config.http.tls_minimum)?);
+    let limits = http::Limits {
+        connections_max: config.http.connections_max as usize,
+        connections_per_address_max: config.http.connections_per_address_max as usize,
+        requests_per_address_per_second_max: config.http.requests_per_address_per_second_max,
+        ..http::Limits::default()
+    };
+    let (known, supplied) = (hosts::answered(&site.settings.hosts), Arc::clone(certificates));
+    Ok(http::Settings {
+        limits,
+        networks: config.http.networks.clone(),
+        hosts: http::Hosts::Only(Arc::new(move |host| known.contains(host) || supplied.is_for(host))),
+        open_paths: surface::OPEN_PATHS,
+        subdomains: config.http.certificate.is_some(),
+        refuse: surface::refuse,
+        ..http::Settings::new(config.http.address, tls, traffic)
+    })
+}
+
 fn gate_settings(config: &Config, tls: &ServerTls, clock: &Clock) -> Result<broker::Settings> {
     let limits = broker::Limits {
         connections_max: config.mqtt.connections_max as usize,
@@ -266,6 +301,7 @@ fn gate_settings(config: &Config, tls: &ServerTls, clock: &Clock) -> Result<brok
         messages_per_second_max: config.mqtt.messages_per_second_max,
         ..broker::Limits::default()
     };
-    let tls = Some((config.mqtt.address, Arc::new(tls.mqtt_config()?)));
-    Ok(broker::Settings { tls, plain: config.mqtt.plain, limits, clock: clock.clone() })
+    let tls = Some((config.mqtt.address, Arc::new(tls.mqtt_config(config.mqtt.tls_minimum)?)));
+    let networks = config.mqtt.networks.clone();
+    Ok(broker::Settings { tls, plain: config.mqtt.plain, networks, limits, clock: clock.clone() })
 }

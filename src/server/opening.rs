@@ -93,7 +93,8 @@ pub(super) fn site(
         logs: Logs::open(&folder.join("logs"), logs_options)?,
         vault,
         authority,
-        settings: Settings::new(config.site.name.clone(), hosts),
+        settings: Settings::new(config.site.name.clone(), hosts)
+            .when_unwritable(config.audit.when_unwritable),
         navigation: surface::navigation(ALL),
         assets: assets::prefix(),
         folder: folder.to_owned(),

@@ -12,10 +12,10 @@ use rustls::{ClientConnection, StreamOwned};
 use super::DOORS;
 use crate::base::{Error, Result, Span};
 use crate::capabilities::{ALL, identity};
-use crate::engine::crypto::{Pin, ServerTls, client_config};
+use crate::engine::crypto::{Minimum, Pin, ServerTls, client_config};
 use crate::engine::http;
 use crate::kit::Site;
-use crate::surface::Surface;
+use crate::surface::{Rates, Surface};
 
 /// How long the page may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -34,14 +34,12 @@ impl Rehearsal {
         let certificate = site.authority.issue_server(&["localhost".into()], &[[127, 0, 0, 1].into()])?;
         let tls = ServerTls::new(&site.authority, &certificate, &site.clock)?;
         let traffic = http::Traffic::new(site.clock.clone());
-        let surface = Surface::new(Arc::clone(site), ALL, DOORS, Arc::clone(&traffic))?;
+        let surface = Surface::new(Arc::clone(site), ALL, DOORS, Arc::clone(&traffic), Rates::default())?;
+        let https = Arc::new(tls.https_config(Minimum::Tls13)?);
         let settings = http::Settings {
-            address: ([127, 0, 0, 1], 0).into(),
-            tls: Arc::new(tls.https_config()?),
             workers: 1,
             limits: http::Limits { connections_max: 4, blocking_threads_max: 2, ..http::Limits::default() },
-            hosts: http::Hosts::Any,
-            traffic,
+            ..http::Settings::new(([127, 0, 0, 1], 0).into(), https, traffic)
         };
         let http = http::Server::start(settings, move |app| surface.configure(app))?;
         Ok(Rehearsal { site: Arc::clone(site), http })

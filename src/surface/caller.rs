@@ -1,11 +1,14 @@
 //! Who asks, and whether a browser may have been tricked into asking.
 
+use std::net::IpAddr;
+
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 
 use super::Surface;
 use crate::base::{Error, Result, Timestamp};
-use crate::engine::http::request_id;
+use crate::engine::crypto::looks_like_jwt;
+use crate::engine::http::{Standings, request_id};
 use crate::kit::{Actor, Ctx, Request, Site, Theme};
 
 /// Name of the session's cookie.
@@ -21,6 +24,8 @@ const KEY_PREFIX: &str = "mst_";
 pub(super) struct Caller {
     pub(super) id: String,
     pub(super) from: String,
+    pub(super) peer: Option<IpAddr>,
+    pub(super) standings: Standings,
     session: Option<String>,
     authorization: Option<String>,
     theme: Theme,
@@ -28,7 +33,11 @@ pub(super) struct Caller {
     fetch_site: Option<String>,
     pub(super) host: Option<String>,
     csrf: Option<String>,
+    browser: String,
 }
+
+/// Characters that are kept of what a browser calls itself.
+const BROWSER_CHARACTERS_MAX: usize = 300;
 
 impl Caller {
     pub(super) fn of(request: &HttpRequest) -> Caller {
@@ -39,6 +48,8 @@ impl Caller {
             id: request_id(request),
             // The connection's own address: forwarding headers can be forged.
             from: request.peer_addr().map(|a| a.ip().to_string()).unwrap_or_default(),
+            peer: request.peer_addr().map(|a| a.ip()),
+            standings: Standings::of(request),
             session: cookie(SESSION_COOKIE).filter(|v| !v.is_empty()),
             authorization: text(&header::AUTHORIZATION),
             theme: Theme::find(&cookie(THEME_COOKIE).unwrap_or_default()),
@@ -46,6 +57,9 @@ impl Caller {
             fetch_site: text(&HeaderName::from_static("sec-fetch-site")),
             host: text(&header::HOST),
             csrf: text(&HeaderName::from_static("x-csrf-token")),
+            browser: text(&header::USER_AGENT)
+                .map(|agent| agent.chars().take(BROWSER_CHARACTERS_MAX).collect())
+                .unwrap_or_default(),
         }
     }
 
@@ -114,19 +128,30 @@ impl Caller {
         Err(Error::forbidden("the form is from an earlier session").hint("load the page again and repeat"))
     }
 
+    /// Nobody, for what is done before anybody is known.
+    pub(super) fn nobody<'a>(&self, surface: &'a Surface) -> Ctx<'a> {
+        self.ctx(surface, Actor::Anonymous)
+    }
+
     fn ctx<'a>(&self, surface: &'a Surface, actor: Actor) -> Ctx<'a> {
-        let request = Request { id: self.id.clone(), from: self.from.clone() };
+        let request = Request {
+            id: self.id.clone(),
+            from: self.from.clone(),
+            host: self.host.clone().unwrap_or_default(),
+            browser: self.browser.clone(),
+        };
         let mut ctx = Ctx::new(&surface.site, actor, request);
         ctx.theme = self.theme;
         ctx
     }
 }
 
-/// The key in an `Authorization` header.
+/// The key or token in an `Authorization` header.
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.split_once(' ')?;
     let key = key.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && key.starts_with(KEY_PREFIX) && key.len() < 256).then_some(key)
+    let known = key.starts_with(KEY_PREFIX) && key.len() < 256 || looks_like_jwt(key);
+    (scheme.eq_ignore_ascii_case("bearer") && known).then_some(key)
 }
 
 /// `Sec-Fetch-Site` decides where there is one, `Origin` against `Host` otherwise; neither means that no browser asks.

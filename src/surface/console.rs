@@ -37,6 +37,11 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
         .push((false, Target::Reference));
     for ((_, path), targets) in paths {
         let mut resource = web::resource(path);
+        let allowed = match (targets.iter().any(|(form, _)| !form), targets.iter().any(|(form, _)| *form)) {
+            (true, true) => "GET, HEAD, POST",
+            (true, false) => "GET, HEAD",
+            (false, _) => "POST",
+        };
         for (form, target) in targets {
             let methods = if form { vec![HttpMethod::POST] } else { vec![HttpMethod::GET, HttpMethod::HEAD] };
             for method in methods {
@@ -47,8 +52,10 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
                 ));
             }
         }
-        app.service(resource.default_service(web::to(|request: HttpRequest| async move {
-            errors::either(&request, &errors::no_method(&request))
+        app.service(resource.default_service(web::to(move |request: HttpRequest| async move {
+            let mut answer = errors::either(&request, &errors::no_method(&request));
+            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allowed));
+            answer
         })));
     }
     app.default_service(web::to(|request: HttpRequest| async move {
@@ -87,7 +94,22 @@ async fn open(
             HttpResponse::Ok().insert_header(("hx-redirect", to)).finish()
         }
         Ok(Outcome::Elsewhere(to)) => see_other(&to).finish(),
+        Err(error) if error.kind() == Kind::StepUp => prove(&request, &caller, posted, htmx, &error),
         Err(error) => failed(&request, &caller, posted, error),
+    }
+}
+
+/// To the page on which the person shows again who they are, which leads back to the page that they were on.
+fn prove(request: &HttpRequest, caller: &Caller, posted: bool, htmx: bool, error: &Error) -> HttpResponse {
+    log(error, &caller.id);
+    let referer = request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
+    let from = form::came_from(referer, caller.host.as_deref().unwrap_or_default());
+    let asked = request.uri().path_and_query().map(ToString::to_string);
+    let next = if posted || htmx { from } else { asked.or(from) };
+    let to = format!("/confirm?next={}", form::escape(&next.unwrap_or_else(|| "/".into())));
+    match htmx {
+        true => HttpResponse::Ok().insert_header(("hx-redirect", to)).finish(),
+        false => see_other(&to).finish(),
     }
 }
 
@@ -110,12 +132,6 @@ async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Resu
         form: fields,
         htmx: request.headers().contains_key("hx-request"),
         cookies: cookies(request),
-        host: request
-            .headers()
-            .get(header::HOST)
-            .and_then(|h| h.to_str().ok())
-            .unwrap_or_default()
-            .to_owned(),
         url: request.uri().path_and_query().map(ToString::to_string).unwrap_or_else(|| "/".into()),
     })
 }
@@ -139,6 +155,10 @@ fn run(
     let anonymous = matches!(ctx.actor, Actor::Anonymous);
     if anonymous && access == Access::SignedIn {
         return Ok(Outcome::Elsewhere(entrance(surface, posted, asked)));
+    }
+    match posted && access == Access::Anyone {
+        true => surface.rates.door(&ctx, caller)?,
+        false => surface.rates.known(&ctx, caller, page.map_or(1, |page| page.cost))?,
     }
     if posted && !anonymous {
         caller.token(&ctx, asked.field("csrf"))?;
@@ -167,7 +187,8 @@ fn entrance(surface: &Surface, posted: bool, asked: &PageRequest) -> String {
 /// What a person can mend in the form is told on the form's page; everything else has a page of its own.
 fn failed(request: &HttpRequest, caller: &Caller, posted: bool, error: Error) -> HttpResponse {
     let mendable = matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::TooMany);
-    if posted && mendable {
+    // Who asks too often would only be sent to ask again.
+    if posted && mendable && !caller.standings.exceeded() {
         let referer =
             request.headers().get(header::REFERER).and_then(|r| r.to_str().ok()).unwrap_or_default();
         let message = match error.hint_text() {
@@ -216,6 +237,9 @@ fn leave(reply: Reply) -> HttpResponse {
             answer.body(text)
         }
         Reply::File(file) => download::send(file),
+        Reply::Json(status, value) => {
+            HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK)).json(value)
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn body(caller: &Caller, refusal: &Refusal) -> HttpResponse {
 }
 
 /// The error as a page for who reads pages, as a problem for the others.
-pub(super) fn either(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
+pub fn either(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
     let caller = Caller::of(request);
     let accept = request.headers().get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
     if accept.contains("text/html") { page(&caller, refusal) } else { body(&caller, refusal) }
@@ -63,6 +63,13 @@ pub(super) fn no_route(path: &str) -> Refusal {
 pub(super) fn no_method(request: &HttpRequest) -> Refusal {
     let error = Error::invalid(format!("`{}` does not take {}", request.path(), request.method()));
     Refusal::new(405, error)
+}
+
+/// Another method on what is only read.
+pub(super) async fn reads_only(request: HttpRequest) -> HttpResponse {
+    let mut answer = either(&request, &no_method(&request));
+    answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+    answer
 }
 
 /// An operation or page that panicked.

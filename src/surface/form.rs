@@ -56,17 +56,20 @@ fn decode(part: &str) -> Result<String> {
 /// The page that a form was on, with a message that it failed; none when the browser does not say, or names another
 /// site. `referer` is the header's text, `host` that of the request.
 pub(super) fn back(referer: &str, host: &str, message: &str) -> Option<String> {
-    let local = referer.strip_prefix("https://")?.strip_prefix(host)?;
-    let local = if local.is_empty() { "/" } else { local };
-    let local = local.split('#').next().unwrap_or("/");
-    if !is_local(local) {
-        return None;
-    }
-    let (path, query) = local.split_once('?').unwrap_or((local, ""));
+    let local = came_from(referer, host)?;
+    let (path, query) = local.split_once('?').unwrap_or((&local, ""));
     let mut pairs: Vec<(String, String)> = pairs(query.as_bytes()).unwrap_or_default();
     pairs.retain(|(name, _)| name != "flash");
     pairs.push(("flash".into(), format!("error:{message}")));
     Some(format!("{path}?{}", serde_urlencoded::to_string(pairs).ok()?))
+}
+
+/// The page of ours that a request came from, if the browser says so.
+pub(super) fn came_from(referer: &str, host: &str) -> Option<String> {
+    let local = referer.strip_prefix("https://")?.strip_prefix(host)?;
+    let local = if local.is_empty() { "/" } else { local };
+    let local = local.split('#').next().unwrap_or("/");
+    is_local(local).then(|| local.to_owned())
 }
 
 /// Whether a browser that is sent there stays with us: `/path`, and not `//host` or `/\host`.

@@ -21,7 +21,7 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         ("/metrics", [web::get().to(numbers), web::head().to(numbers)]),
     ] {
         let resource = route.into_iter().fold(web::resource(path), |resource, route| resource.route(route));
-        app.service(resource);
+        app.service(resource.default_service(web::to(errors::reads_only)));
     }
 }
 
@@ -47,7 +47,9 @@ async fn numbers(surface: web::Data<Surface>, request: HttpRequest) -> HttpRespo
         let caller = caller.clone();
         move || -> Result<String> {
             if !local {
-                caller.api(&surface, false)?.require("settings.read")?;
+                let ctx = caller.api(&surface, false)?;
+                ctx.require("settings.read")?;
+                surface.rates.known(&ctx, &caller, 1)?;
             }
             Ok(metrics::text(&surface))
         }

@@ -43,7 +43,11 @@ async fn start(surface: Arc<Surface>, caller: &Caller, query: &str) -> Result<Ht
     let topics = topics(&surface, query)?;
     let known = {
         let (surface, caller) = (surface.clone(), caller.clone());
-        web::block(move || caller.watcher(&surface).map(|ctx| !matches!(ctx.actor, Actor::Anonymous)))
+        web::block(move || {
+            let ctx = caller.watcher(&surface)?;
+            surface.rates.known(&ctx, &caller, 1)?;
+            Ok::<_, Error>(!matches!(ctx.actor, Actor::Anonymous))
+        })
     };
     if !known.await.map_err(|_| errors::panicked())?? {
         return Err(Error::unauthenticated("nobody is signed in").hint("sign in again"));

@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering;
 
 use super::Surface;
+use crate::engine::http::Turned;
 
 /// Everything there is.
 pub(super) fn text(surface: &Surface) -> String {
@@ -29,6 +30,10 @@ fn http(surface: &Surface, out: &mut Text) {
         "Time spent on requests",
         count.elapsed.as_secs_f64(),
     );
+    out.family("muster_http_turned_away_total", "counter", "Connections and requests turned away, by why");
+    for (why, turned) in Turned::ALL.iter().zip(count.turned_away) {
+        out.sample("muster_http_turned_away_total", &[("why", why.word())], turned);
+    }
     out.one("muster_http_requests_running", "gauge", "Requests being worked on", count.running);
     out.one("muster_http_streams", "gauge", "Live pages open", count.streams);
     let ready = surface.checks().iter().all(|(_, good)| *good);

@@ -5,7 +5,7 @@
 //! no capability and can be tested with made-up ones.
 //!
 //! Invariant: every route comes from an `Op`, a `Page` or a `Live`; the rest is named here: health, metrics, the
-//! reference and static files.
+//! reference, tokens for programs and static files.
 //! Invariant: an unsafe request that a browser may have been tricked into is refused before anything runs: the origin
 //! must be our own and a signed-in person's token must be there.
 //! Invariant: whatever may wait for the disk runs on a thread for that, under one span and one request id.
@@ -22,7 +22,9 @@ mod ingest;
 mod input;
 mod live;
 mod metrics;
+mod oauth;
 mod openapi;
+mod rates;
 mod reference;
 mod rest;
 
@@ -41,10 +43,16 @@ use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
 use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
 
+pub use errors::either as refuse;
 pub use follow::{FollowStats, Following};
 pub use gate::{Door, Gate};
 pub use ingest::{Ingest, IngestStats, JoinFn};
+pub use rates::Rates;
 pub use rest::call;
+
+/// Paths that tell nothing of the site, and so are answered whatever the server is called: probes reach it by odd names,
+/// and the page that says so needs its style.
+pub const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/static/"];
 
 /// How the surface learns who asks.
 #[derive(Clone, Copy)]
@@ -53,8 +61,12 @@ pub struct Doors {
     pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
     /// The same for a page that updates itself, which is no use of the session.
     pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
-    /// The program behind an API key, `mst_…`, and the address that it came from.
+    /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
+    /// A short-lived token for the identifier and text of a key, narrowed to a scope, and the address that asks.
+    pub token: fn(&Site, &str, &str, &str, &str) -> Result<serde_json::Value>,
+    /// The public keys that such tokens are verified with.
+    pub jwks: fn(&Site) -> Result<serde_json::Value>,
     /// Whether nobody has been set up yet.
     pub needs_setup: fn(&Site) -> bool,
 }
@@ -67,6 +79,7 @@ pub struct Surface {
     ops: Ops,
     pages: Pages,
     openapi: serde_json::Value,
+    rates: Rates,
     ready: AtomicBool,
     parts: OnceLock<Parts>,
 }
@@ -88,13 +101,14 @@ impl Surface {
         capabilities: &[&'static dyn Capability],
         doors: Doors,
         traffic: Arc<Traffic>,
+        rates: Rates,
     ) -> Result<Arc<Surface>> {
         let (ops, mut pages) = (ops(capabilities), Pages::default());
         capabilities.iter().for_each(|c| c.pages(&mut pages));
         check(&ops, &pages)?;
         let openapi = openapi::document(&ops);
         let (ready, parts) = (AtomicBool::new(false), OnceLock::new());
-        Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, ready, parts }))
+        Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, rates, ready, parts }))
     }
 
     /// Mounts every route; given to `engine::http::Server::start`.
@@ -103,6 +117,7 @@ impl Surface {
         health::configure(app);
         rest::configure(self, app);
         live::configure(app);
+        oauth::configure(app);
         assets::configure(app);
         console::configure(self, app);
     }

@@ -79,6 +79,10 @@ fn operation(op: &Op, components: &mut Components) -> Value {
             list.push(parameter("query", &name, required.contains(&name), schema));
         }
     }
+    let content = match op.file {
+        Some(_) => json!({ "application/octet-stream": {} }),
+        None => json!({ "application/json": { "schema": components.lift(op.output.clone()) } }),
+    };
     let mut answer = json!({
         "operationId": op.name,
         "summary": op.doc,
@@ -88,11 +92,14 @@ fn operation(op: &Op, components: &mut Components) -> Value {
         "responses": {
             "200": {
                 "description": "Done",
-                "content": { "application/json": { "schema": components.lift(op.output.clone()) } },
+                "content": content,
             },
             "default": { "$ref": "#/components/responses/Problem" },
         },
     });
+    if let Some(event) = op.gives {
+        answer["x-audited-as"] = event.into();
+    }
     let choices = ["anyOf", "oneOf", "allOf"].iter().any(|c| input.get(c).is_some());
     if body && (!fields.is_empty() || choices) {
         let left: Vec<&String> = required.iter().filter(|r| !in_path.contains(&r.as_str())).collect();

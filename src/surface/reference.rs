@@ -10,10 +10,11 @@ use crate::kit::{Ctx, Op, Ops, PageRequest, Reply, Shell, html};
 /// Where it is.
 pub(super) const PATH: &str = "/help/api";
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Invalid,
     Kind::Unauthenticated,
     Kind::Forbidden,
+    Kind::StepUp,
     Kind::NotFound,
     Kind::Conflict,
     Kind::TooMany,

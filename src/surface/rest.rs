@@ -8,10 +8,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value};
 
 use super::caller::Caller;
-use super::{Surface, errors, form, input, specificity};
+use super::{Surface, download, errors, form, input, specificity};
 use crate::base::{Error, Result};
 use crate::engine::http::{Refusal, body};
-use crate::kit::{Actor, Ctx, Method, OWN, Op, Ops};
+use crate::kit::{Actor, Ctx, Download, Method, OWN, Op, Ops};
 
 /// Where the API lives.
 pub(super) const ROOT: &str = "/api/v1";
@@ -71,6 +71,12 @@ async fn document(surface: web::Data<Surface>) -> HttpResponse {
     HttpResponse::Ok().json(&surface.openapi)
 }
 
+/// What an operation gives.
+enum Answer {
+    Value(Value),
+    File(Download),
+}
+
 async fn run(
     surface: Arc<Surface>,
     index: usize,
@@ -78,9 +84,11 @@ async fn run(
     payload: web::Payload,
 ) -> HttpResponse {
     let caller = Caller::of(&request);
+    caller.standings.tell();
     match answer(surface, index, &caller, &request, payload).await {
-        Ok(Value::Null) => HttpResponse::NoContent().finish(),
-        Ok(value) => HttpResponse::Ok().json(value),
+        Ok(Answer::Value(Value::Null)) => HttpResponse::NoContent().finish(),
+        Ok(Answer::Value(value)) => HttpResponse::Ok().json(value),
+        Ok(Answer::File(file)) => download::send(file),
         Err(refusal) => errors::body(&caller, &refusal),
     }
 }
@@ -91,7 +99,7 @@ async fn answer(
     caller: &Caller,
     request: &HttpRequest,
     payload: web::Payload,
-) -> Result<Value, Refusal> {
+) -> Result<Answer, Refusal> {
     let body = body(payload).await?;
     if !body.is_empty() {
         content_type(request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()))?;
@@ -101,11 +109,16 @@ async fn answer(
     let call = move || {
         let op = surface.ops.0.get(index).ok_or_else(|| Error::internal("the operation is gone"))?;
         let ctx = caller.api(&surface, op.method != Method::Get)?;
+        surface.rates.known(&ctx, &caller, op.cost)?;
         let span =
             tracing::info_span!("op", name = op.name, request.id = %caller.id, actor.id = %ctx.actor.text());
         span.in_scope(|| {
             permitted(&ctx, op)?;
-            (op.run)(&ctx, input::merge(&op.input, &path, &query, &body)?)
+            let input = input::merge(&op.input, &path, &query, &body)?;
+            match &op.file {
+                Some(file) => file(&ctx, input).map(Answer::File),
+                None => (op.run)(&ctx, input).map(Answer::Value),
+            }
         })
     };
     web::block(call).await.map_err(|_| errors::panicked())?.map_err(Refusal::from)

@@ -67,6 +67,7 @@ impl Capability for Things {
         ops.get("things.special", "/things/special", "The special one.", |_, _: Nothing| {
             Ok(tree("special".into()))
         });
+        ops.costs(8);
         ops.delete("things.remove", "/things/{id}", "Removes it.", |_, input: Naming| {
             let _ = (input.id, input.inner);
             Err::<Nothing, _>(Error::conflict(format!("thing `{}` is in use", input.name)).hint("stop it"))
@@ -75,6 +76,9 @@ impl Capability for Things {
             Ok(tree("mine".into()))
         });
         ops.own();
+        ops.post("things.guard", "/things/guard", "Asks for a fresh proof.", |ctx, _: Nothing| {
+            ctx.require("identity.create").map(|_| Nothing {})
+        });
         ops.post("things.break", "/things/break", "Breaks.", |_, _: Nothing| -> Result<Nothing> {
             panic!("broken on purpose")
         });
@@ -87,6 +91,11 @@ impl Capability for Things {
             "" => Err(Error::invalid("a thing needs a name").hint("write one")),
             name => Ok(Reply::Redirect(format!("/things/{name}"), Vec::new())),
         });
+        let guarded = |ctx: &Ctx<'_>, _: &PageRequest| {
+            ctx.require("identity.create").map(|_| Reply::Json(200, json!({ "in": true })))
+        };
+        pages.get("/guarded", guarded);
+        pages.post("/guarded", guarded);
         pages.open_get("/login", |_, _| Ok(Reply::Html(200, "sign in".into())));
         pages.open_post("/login", |_, _| {
             Ok(Reply::Redirect(
@@ -123,6 +132,8 @@ fn doors() -> Doors {
                 rights: Rights::of(role),
             }))
         },
+        token: |_, _, _, _, _| Ok(Value::Null),
+        jwks: |_| Ok(Value::Null),
         needs_setup: |_| false,
     }
 }
@@ -152,10 +163,14 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_with(Rates::default())
+}
+
+fn rig_with(rates: Rates) -> Rig {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    Rig { surface: Surface::new(site, THINGS, doors(), traffic).unwrap(), _folder: folder }
+    Rig { surface: Surface::new(site, THINGS, doors(), traffic, rates).unwrap(), _folder: folder }
 }
 
 struct Got {
@@ -241,7 +256,7 @@ fn the_products_own_document_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic).unwrap();
+    let surface = Surface::new(site, crate::capabilities::ALL, doors(), traffic, Rates::default()).unwrap();
     let document = surface.openapi();
     let mut references = Vec::new();
     collect(document, &mut references);
@@ -344,6 +359,36 @@ fn pages_open_for_who_may() {
 }
 
 #[test]
+fn who_must_show_again_who_they_are_is_led_there_and_back() {
+    let rig = rig();
+    let token = token(&rig, Role::Owner);
+    let got = send(&rig, as_person(HttpMethod::GET, "/guarded?a=b", "owner"));
+    assert_eq!((got.status, got.header("location")), (303, "/confirm?next=%2Fguarded%3Fa%3Db"));
+    let post = || as_person(HttpMethod::POST, "/guarded", "owner").set_form([("csrf", token.as_str())]);
+    for (request, next) in [
+        (post(), "%2F"),
+        (post().insert_header((header::REFERER, "https://site.lan/things/7?x=1")), "%2Fthings%2F7%3Fx%3D1"),
+        (post().insert_header((header::REFERER, "https://evil.example/things")), "%2F"),
+    ] {
+        let got = send(&rig, request);
+        assert_eq!((got.status, got.header("location")), (303, format!("/confirm?next={next}").as_str()));
+    }
+    let got = send(&rig, post().insert_header(("hx-request", "true")));
+    assert_eq!((got.status, got.header("hx-redirect")), (200, "/confirm?next=%2F"));
+    let api = |request: TestRequest| send(&rig, request.set_json(json!({})));
+    let path = "/api/v1/things/guard";
+    let got = api(as_person(HttpMethod::POST, path, "owner").insert_header(("x-csrf-token", token.as_str())));
+    assert_eq!((got.status, got.json()["type"].as_str().unwrap()), (403, "/help/api#step-up"));
+    assert_eq!(
+        api(as_program(HttpMethod::POST, path, "owner")).status,
+        200,
+        "a program leaves no screen open"
+    );
+    let got = send(&rig, as_person(HttpMethod::GET, "/help/api", "viewer"));
+    assert!(got.body.contains("id=\"step-up\""));
+}
+
+#[test]
 fn forms_prove_where_they_come_from() {
     let rig = rig();
     let token = token(&rig, Role::Owner);
@@ -425,6 +470,58 @@ fn machines_are_told_how_it_is() {
     assert!(got.body.contains("\nmuster_store_failed 0\n"), "{}", got.body);
 }
 
+#[test]
+fn who_asks_too_often_waits_and_others_do_not() {
+    let burst = crate::base::limits::REQUESTS_BURST_SECONDS;
+    let rig = rig_with(Rates::new(1, 2));
+    let list = |role| send(&rig, as_program(HttpMethod::GET, "/api/v1/things", role)).status;
+    let page = |role| send(&rig, as_person(HttpMethod::GET, "/things/7", role)).status;
+    for _ in 0..burst {
+        assert_eq!(page("viewer"), 200);
+    }
+    assert_eq!(page("viewer"), 429);
+    assert_eq!(
+        send(&rig, as_person(HttpMethod::GET, "/api/v1/things", "viewer")).status,
+        429,
+        "one bucket for both"
+    );
+    assert_eq!(send(&rig, as_person(HttpMethod::GET, "/live?topics=things:1", "viewer")).status, 429);
+    let csrf = token(&rig, Role::Viewer);
+    let form = as_person(HttpMethod::POST, "/things/7", "viewer").set_form([("csrf", csrf.as_str())]);
+    let got = send(&rig, form.insert_header((header::REFERER, "https://site.lan/things/7")));
+    assert_eq!(got.status, 429, "a redirect would only make it worse: {}", got.header("location"));
+    assert_eq!(page("owner"), 200);
+    rig.surface.site.clock.advance(crate::base::Span::from_seconds(1));
+    assert_eq!((page("viewer"), page("viewer")), (200, 429));
+    // What is dear counts as much as it is declared to.
+    let dear = || send(&rig, as_program(HttpMethod::GET, "/api/v1/things/special", "owner")).status;
+    assert_eq!((dear(), dear()), (200, 429));
+    assert_eq!((list("owner"), list("owner")), (200, 200));
+    // All of the tenant together have used up theirs.
+    assert_eq!(page("operator"), 429);
+    rig.surface.site.clock.advance(crate::base::Span::from_seconds(1));
+    assert_eq!((page("operator"), page("operator"), page("operator")), (200, 200, 429));
+}
+
+#[test]
+fn open_forms_of_one_address_are_few() {
+    let rig = rig();
+    let enter = |peer: &str| {
+        let form = call(HttpMethod::POST, "/login").set_form([("a", "b")]);
+        send(&rig, form.peer_addr(peer.parse().unwrap())).status
+    };
+    for _ in 0..crate::base::limits::DOOR_FORMS_BURST {
+        assert_eq!(enter("10.0.0.1:1"), 303);
+    }
+    assert_eq!((enter("10.0.0.1:2"), enter("[::ffff:10.0.0.1]:2"), enter("10.0.0.2:1")), (429, 429, 303));
+    rig.surface.site.clock.advance(crate::base::Span::from_seconds(crate::base::limits::DOOR_FORM_SECONDS));
+    assert_eq!((enter("10.0.0.1:1"), enter("10.0.0.1:1")), (303, 429));
+    assert_eq!(
+        send(&rig, call(HttpMethod::GET, "/login").peer_addr("10.0.0.1:1".parse().unwrap())).status,
+        200
+    );
+}
+
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
 #[test]
@@ -471,6 +568,6 @@ fn what_is_declared_twice_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let site = site(folder.path());
     let traffic = Traffic::new(site.clock.clone());
-    let error = Surface::new(site, &[&Things, &Things], doors(), traffic).err().unwrap();
+    let error = Surface::new(site, &[&Things, &Things], doors(), traffic, Rates::default()).err().unwrap();
     assert!(error.detail().contains("declared twice"));
 }

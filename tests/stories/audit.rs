@@ -46,6 +46,28 @@ fn a_checkpoint_reaches_an_agent_and_a_download_proves_itself() {
     let (code, said) = verify(&file[..file.len() - 9], key);
     assert!(code == Some(1) && said.contains("not whole"), "{said}");
 
+    // The pack that the console gives away is believed by the program too, and one that was changed is not.
+    let asked = muster::capabilities::audit::ExportAsked { format: "pack".into(), ..Default::default() };
+    let mut given = muster::capabilities::audit::export(&muster.ctx(), asked).unwrap();
+    let mut pack = Vec::new();
+    while let Some(part) = (given.next)().unwrap() {
+        pack.extend(part);
+    }
+    drop(given);
+    let verify_pack = |pack: &[u8]| {
+        std::fs::write(&path, pack).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        let output = command.args(["audit", "verify"]).arg(&path).args(["--key", key]).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, said) = verify_pack(&pack);
+    assert!(code == Some(0) && said.contains("whole: entries 1 to"), "{said}");
+    let at = pack.windows(4).position(|part| part == b"In\xc3\xa8").unwrap();
+    pack[at] ^= 1;
+    let (code, said) = verify_pack(&pack);
+    assert!(code == Some(1) && said.contains("entry "), "{said}");
+
     // It comes again, tells what it keeps, and that fits.
     let muster = muster.reopen();
     let found = muster.call("audit.verify", json!({}));

@@ -68,7 +68,7 @@ impl Muster {
             rights: Rights::of(Role::Owner),
             proved: site.clock.now(),
         };
-        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into() })
+        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into(), ..Request::default() })
     }
 
     pub(crate) fn join_code(&self, labels: &str) -> String {
@@ -183,6 +183,47 @@ impl Browser {
         answer.headers().get(name).map(|v| v.to_str().unwrap().to_owned())
     }
 
+    /// The session's cookie, as a request carries it.
+    pub(crate) fn cookie(&self) -> String {
+        let jar = self.agent.cookie_jar_lock();
+        let cookie = jar.iter().find(|cookie| cookie.name() == "__Host-muster").expect("a session");
+        format!("{}={}", cookie.name(), cookie.value())
+    }
+
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+        let call = self.agent.get(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let mut answer = call.call().unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    /// Posts a form with these headers, and none of a browser's own.
+    pub(crate) fn post_with(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        form: &[(&str, &str)],
+    ) -> (u16, String) {
+        let call = self.agent.post(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let mut answer = call.send_form(form.iter().copied()).unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    }
+
+    /// Changes something through the API with the cookie of this session.
+    pub(crate) fn patch(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        csrf: Option<&str>,
+        body: Value,
+    ) -> (u16, Value) {
+        let call = self.agent.patch(format!("{}{path}", self.base));
+        let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+        let call = csrf.into_iter().fold(call, |call, token| call.header("x-csrf-token", token));
+        answer(call.send_json(body).unwrap())
+    }
+
     /// Posts a form; returns the status and where it leads.
     pub(crate) fn post(&self, path: &str, form: &[(&str, &str)]) -> (u16, String) {
         let mut answer = self
@@ -227,8 +268,40 @@ impl Api {
         answer(call.call().unwrap())
     }
 
-    pub(crate) fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    /// Posts a form, perhaps with `Authorization: Basic`.
+    pub(crate) fn form(
+        &self,
+        path: &str,
+        basic: Option<(&str, &str)>,
+        pairs: &[(String, String)],
+    ) -> (u16, Value, ureq::http::HeaderMap) {
         let mut call = self.agent.post(format!("{}{path}", self.base));
+        if let Some((id, secret)) = basic {
+            use base64::Engine as _;
+            let coded = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+            call = call.header("authorization", format!("Basic {coded}"));
+        }
+        let got = call.send_form(pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))).unwrap();
+        let headers = got.headers().clone();
+        let (status, value) = answer(got);
+        (status, value, headers)
+    }
+
+    pub(crate) fn head(&self, path: &str) -> (u16, ureq::http::HeaderMap) {
+        let call = self.agent.head(format!("{}{path}", self.base)).header("authorization", self.bearer());
+        let answer = call.call().unwrap();
+        (answer.status().as_u16(), answer.headers().clone())
+    }
+
+    pub(crate) fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(self.agent.post(format!("{}{path}", self.base)), body)
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: Value) -> (u16, Value) {
+        self.send(self.agent.patch(format!("{}{path}", self.base)), body)
+    }
+
+    fn send(&self, mut call: ureq::RequestBuilder<ureq::typestate::WithBody>, body: Value) -> (u16, Value) {
         if self.bearer.is_some() {
             call = call.header("authorization", self.bearer());
         }

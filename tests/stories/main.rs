@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod attacks;
 mod audit;
 mod backups;
 mod clients;
 mod crash;
 mod devices;
+mod edge;
 mod enrolment;
 mod garbage;
+mod given;
 mod harness;
 mod machine;
 mod matrix;
@@ -17,5 +20,8 @@ mod pages;
 mod program;
 mod recovery;
 mod restored;
+mod scopes;
+mod secrets;
 mod storage;
+mod tokens;
 mod trust;

@@ -11,6 +11,7 @@ use muster::kit::ById;
 use muster::wire::Work;
 
 use crate::crash::free_port;
+use crate::edge::{client, connect};
 use crate::harness::{Muster, until};
 
 fn program() -> Command {
@@ -141,4 +142,88 @@ fn kill_9_of_an_agent_loses_no_task_and_runs_none_twice() {
         }
     }
     end(child);
+}
+
+#[test]
+fn a_hangup_reads_the_certificate_again_and_ends_nothing() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let issue = |name: &str| {
+        let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        std::fs::write(folder.path().join("certificate.pem"), made.cert.pem()).unwrap();
+        let key = folder.path().join("key.pem");
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    issue("first.lan");
+    let port = free_port();
+    let file = folder.path().join("muster.toml");
+    let text = format!(
+        "[http]\naddress = \"127.0.0.1:{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n[mqtt]\naddress = \"127.0.0.1:{}\"\n",
+        port,
+        folder.path().join("certificate.pem").display(),
+        folder.path().join("key.pem").display(),
+        free_port(),
+    );
+    std::fs::write(&file, text).unwrap();
+    let checked = program().args(["config", "check"]).arg(&file).output().unwrap();
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && said.contains("first.lan") && said.contains("is right"), "{said}");
+
+    let data = folder.path().join("data");
+    let mut serve = program();
+    serve.args(["serve", "--no-agent", "--config"]).arg(&file).arg("--data").arg(&data);
+    let mut server = serve.spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Open the console")), "it has started");
+    let reload = || {
+        let output = program().arg("reload").arg("--data").arg(&data).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    issue("second.lan");
+    let hangup = rustix::process::Pid::from_child(&server);
+    rustix::process::kill_process(hangup, rustix::process::Signal::HUP).unwrap();
+    let pem = std::fs::read_to_string(folder.path().join("certificate.pem")).unwrap();
+    let trust = client(&pem, &[&rustls::version::TLS13]);
+    until(Span::from_seconds(20), "the new certificate", || connect(port, "second.lan", trust.clone()).ok());
+    let (well, said, _) = reload();
+    assert!(well && said.contains("second.lan") && said.contains("the same certificate"), "{said}");
+    std::fs::write(folder.path().join("certificate.pem"), "nothing").unwrap();
+    let (well, _, said) = reload();
+    assert!(!well && said.contains("`http.certificate`") && said.contains("no certificate in PEM"), "{said}");
+    assert!(server.try_wait().unwrap().is_none(), "it goes on");
+    end(server);
+    let (well, _, said) = reload();
+    assert!(!well && said.contains("no server runs"), "{said}");
+}
+
+#[test]
+fn who_holds_the_machine_lets_somebody_in_again() {
+    let muster = Muster::start();
+    let recover = |folder: &Path, more: &[&str]| {
+        let output = program().args(["admin", "recover", "--data"]).arg(folder).args(more).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let folder = muster.folder.clone();
+    let (status, _, text) = recover(&folder, &[]);
+    assert!(status == Some(1) && text.contains("nobody is an owner yet"), "{text}");
+    muster::capabilities::identity::login_link(muster.server().site()).unwrap();
+    let (status, running, text) = recover(&folder, &["owner"]);
+    assert!(status == Some(0) && running.contains("/login/link?token=msl_"), "{running} {text}");
+    let (status, _, text) = recover(&folder, &["nobody"]);
+    assert!(status == Some(1) && text.contains("`nobody` does not exist"), "{text}");
+    let changes = muster.server().site().store.changes(0, 10_000).unwrap();
+    let last = changes.iter().rfind(|change| change.origin.action == "identity.recover").unwrap();
+    assert!(last.origin.from.starts_with("command line, uid"), "{}", last.origin.from);
+    let (folder, _keep) = muster.release();
+    let (status, stopped, text) = recover(&folder, &["--remove-factors"]);
+    assert!(status == Some(0) && stopped.contains(":8443/login/link?token=msl_"), "{stopped} {text}");
 }

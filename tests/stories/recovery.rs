@@ -155,7 +155,7 @@ fn a_backup_of_a_busy_server_comes_back_after_kill_9() {
 fn a_restore_goes_back_to_the_second_and_moves_the_old_folder_aside() {
     let site = Muster::start();
     let ctx = |muster: &Muster| {
-        let request = Request { id: String::new(), from: "story".into() };
+        let request = Request { from: "story".into(), ..Request::default() };
         Ctx::new(muster.server().site(), Actor::System, request).now
     };
     rename(&site, "Before");

@@ -116,6 +116,14 @@ fn a_full_disk_is_lived_through_level_by_level() {
     let (status, page) = browser.post("/settings", &[("csrf", &csrf), ("name", "Another")]);
     assert_eq!(status, 503);
     assert!(page.contains("the disk is full") && page.contains("nothing can be changed"), "{page}");
+    // Nothing is given away without an entry, and nobody new comes in.
+    for path in ["/api/v1/audit/export", "/api/v1/backups/kit"] {
+        let (status, problem) = api.post(path, json!({}));
+        assert_eq!(status, 503, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("the audit log cannot be written"), "{problem}");
+    }
+    let (status, page) = muster.browser().post("/login", &[("login", "ines"), ("password", PASSWORD)]);
+    assert!(status == 503 && page.contains("the disk is full"), "{status} {page}");
     for path in ["/", "/agents", "/tasks", "/audit", "/storage", "/settings"] {
         assert_eq!(browser.get(path).0, 200, "{path} is read-only, not down");
     }

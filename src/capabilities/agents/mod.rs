@@ -6,6 +6,7 @@
 //! Invariant: a join code works once, for the key that used it first, until it expires.
 
 mod enrol;
+mod events;
 mod follow;
 pub mod gate;
 mod join;
@@ -14,6 +15,7 @@ pub mod ops;
 mod pages;
 mod recovery;
 mod roster;
+mod sight;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,12 +26,13 @@ pub use follow::inventory;
 pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
 pub use ops::{Counts, ListAgents};
+pub use sight::{Eyes, permit, seen};
 pub use store::{exists, is_known, named};
 pub use watch::{configuration, watch};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -39,6 +42,10 @@ pub struct Agents;
 impl Capability for Agents {
     fn name(&self) -> &'static str {
         "agents"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

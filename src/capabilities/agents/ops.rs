@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::roster;
+use super::sight::{permit, seen};
 use super::store::{AGENTS, JOIN_CODES, SECRETS, find};
 use super::{Agent, AgentView, Health, JoinCode, Readings, State, health};
 use crate::base::{AgentId, Error, Labels, Name, Page, Result, Selector, Span, Timestamp, kind, limits};
@@ -39,6 +40,7 @@ pub(super) fn register(ops: &mut Ops) {
         "Enrols a device that cannot hold a certificate: a user name and a secret, shown once.",
         device_create,
     );
+    ops.gives("agents.joined");
     ops.get(
         "agents.join_codes",
         "/agents/join-codes",
@@ -46,6 +48,7 @@ pub(super) fn register(ops: &mut Ops) {
         join_codes,
     );
     ops.post("agents.invite", "/agents/join-codes", "Makes a one-time join code.", join_code_create);
+    ops.gives("agents.invited");
 }
 
 /// Which agents, in which order.
@@ -64,7 +67,7 @@ pub struct ListAgents {
 
 /// Lists agents. Retired ones are shown only when the filter asks for a state.
 pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
-    ctx.require("agents.read")?;
+    ctx.sight("agents.read")?;
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let start: usize = match input.after.as_deref() {
         None | Some("") => 0,
@@ -81,7 +84,7 @@ pub fn list(ctx: &Ctx<'_>, input: ListAgents) -> Result<Page<AgentView>> {
 
 /// Every agent that the filter lets through, in this order; for screens that show more than a page of them.
 pub fn views(ctx: &Ctx<'_>, filter: &str, sort: &str) -> Result<Vec<AgentView>> {
-    ctx.require("agents.read")?;
+    let sight = ctx.sight("agents.read")?;
     let selector = Selector::parse(filter)?;
     let asked_state = filter.contains("state:");
     // The roster is in the order of names, and sorting keeps it where agents are equal.
@@ -101,6 +104,7 @@ pub fn views(ctx: &Ctx<'_>, filter: &str, sort: &str) -> Result<Vec<AgentView>> 
     let mut views: Vec<AgentView> = roster::all(ctx.site, ctx.tenant)?
         .iter()
         .filter(|agent| asked_state || !matches!(agent.state, State::Retired { .. }))
+        .filter(|agent| sight.sees(&***agent))
         .map(|agent| view(ctx, Arc::clone(agent)))
         .filter(|view| view.passes(&selector))
         .collect();
@@ -157,7 +161,7 @@ pub fn counts(ctx: &Ctx<'_>, _: Nothing) -> Result<Counts> {
 
 /// Shows one agent.
 pub fn find_view(ctx: &Ctx<'_>, input: ById<kind::Agent>) -> Result<AgentView> {
-    ctx.require("agents.read")?;
+    seen(ctx, "agents.read", input.id)?;
     Ok(view(ctx, Arc::new(find(&ctx.read()?, ctx.tenant, input.id)?)))
 }
 
@@ -210,11 +214,16 @@ pub fn change(ctx: &Ctx<'_>, input: ChangeAgent) -> Result<Agent> {
     if let Some(labels) = &input.labels {
         labels.check()?;
     }
-    ctx.require("agents.change")?.write(|change| {
+    let sight = ctx.sight("agents.change")?;
+    permit(ctx, "agents.change", input.id)?.write(|change| {
         let before = find(change.tx, ctx.tenant, input.id)?;
         let mut agent = before.clone();
         agent.name = input.name.unwrap_or(agent.name);
         agent.labels = input.labels.unwrap_or(agent.labels);
+        if !sight.sees(&agent) {
+            return Err(Error::forbidden("with these labels the agent would be out of your hands")
+                .hint("keep the labels that your role is given for"));
+        }
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
         let detail = json!({
             "before": { "name": before.name, "labels": before.labels },
@@ -268,7 +277,7 @@ fn step(
     id: AgentId,
     decide: impl FnOnce(Agent) -> Result<Agent>,
 ) -> Result<Agent> {
-    ctx.require(permission)?.write(|change| {
+    permit(ctx, permission, id)?.write(|change| {
         let agent = decide(find(change.tx, ctx.tenant, id)?)?;
         change.tx.put(&AGENTS, &(ctx.tenant, id), &agent)?;
         if let State::Retired { .. } = agent.state {
@@ -329,7 +338,7 @@ pub fn device_create(ctx: &Ctx<'_>, input: CreateDevice) -> Result<DeviceCreated
         seen: None,
         certificate_until: None,
     };
-    ctx.require("agents.device")?.write(|change| {
+    ctx.require_on("agents.device", &agent)?.write(|change| {
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
         change.tx.put(&SECRETS, &(ctx.tenant, agent.id), &digest.to_vec())?;
         change.tell(
@@ -362,11 +371,12 @@ pub struct JoinCodeView {
 
 /// Lists join codes, newest first.
 pub fn join_codes(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<JoinCodeView>> {
-    ctx.require("agents.read")?;
+    let sight = ctx.sight("agents.read")?;
     let mut items: Vec<JoinCodeView> = ctx
         .read()?
         .prefix(&JOIN_CODES, &ctx.tenant, limits::PAGE_ROWS_MAX)?
         .into_iter()
+        .filter(|(_, code)| sight.sees(&code.labels))
         .map(|(_, code)| JoinCodeView {
             id: code.digest,
             labels: code.labels,
@@ -429,7 +439,7 @@ pub fn join_code_create(ctx: &Ctx<'_>, input: CreateJoinCode) -> Result<JoinCode
         key: None,
         agent: None,
     };
-    ctx.require("agents.invite")?.write(|change| {
+    ctx.require_on("agents.invite", &stored.labels)?.write(|change| {
         // Codes that ended unused a week ago leave, so that the table stays small.
         for (key, old) in change.tx.prefix(&JOIN_CODES, &ctx.tenant, limits::PAGE_ROWS_MAX)? {
             if ctx.now.since(old.expires) > Span::from_days(7) {

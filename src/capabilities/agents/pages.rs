@@ -45,7 +45,7 @@ fn page(ctx: &Ctx<'_>, request: &PageRequest, tab: &'static str) -> Result<Agent
 }
 
 fn new(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    ctx.require("agents.invite")?;
+    ctx.sight("agents.invite")?;
     html(&page(ctx, request, tab(request.asked("tab")))?)
 }
 

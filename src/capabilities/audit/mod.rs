@@ -4,20 +4,27 @@
 //! is changed, left out or put in between breaks the chain, and a log that is cut off or written anew contradicts what
 //! an agent keeps. An exported file proves itself without the server.
 //!
-//! Invariant: entries are written by the follower alone; no operation changes or removes one.
+//! Invariant: entries are written by the follower alone; no operation changes one, and only the retention that an owner
+//! chose removes any, from the beginning on, behind a signed cut.
 //! Invariant: following a change twice gives the same entries, for their key is the change's number and the event's place.
 //! Invariant: the entries of a tenant are numbered without gaps, and each hashes over the one before.
 //! Invariant: a checkpoint is a row and an event of one change, so that it stands in the journal too.
 //! Invariant: no entry holds a password, a token or a digest.
 
+mod catalogue;
 mod chain;
 mod checkpoint;
+mod events;
+mod evidence;
 mod export;
 mod follow;
+mod holds;
 mod model;
 mod offline;
 mod ops;
 mod pages;
+mod retention;
+mod sieve;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -25,19 +32,24 @@ mod verify;
 mod witness;
 mod words;
 
+pub use catalogue::{EventView, events};
 pub use chain::{Chain, Head, adopt};
 pub use checkpoint::checkpoint;
+pub use evidence::{is_pack, prove_pack};
 pub use export::{ExportAsked, export};
+pub use holds::{Hold, HoldAsked, LiftAsked, Lifted, hold, holds, lift};
 pub use model::Entry;
 pub use offline::{Proved, prove};
 pub use ops::{AuditAsked, AuditNumber, Status, checkpoints, find, list, status};
+pub use retention::{Cut, Retention, retain, retention};
+pub use sieve::Narrowed;
 pub use verify::{Verification, Wrong, verify};
 pub use witness::{Contradiction, contradictions, settle};
 pub use words::{Found, FoundPage, Rebuilt, SearchAsked, rebuild, search};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -47,6 +59,10 @@ pub struct Audit;
 impl Capability for Audit {
     fn name(&self) -> &'static str {
         "audit"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {
@@ -66,6 +82,7 @@ impl Capability for Audit {
         jobs.every(Span::from_seconds(10), "audit.witness", witness::step);
         jobs.every(Span::from_minutes(1), "audit.checkpoint", checkpoint::step);
         jobs.every(Span::from_hours(1), "audit.verify", verify::step);
+        jobs.every(Span::from_hours(1), "audit.prune", retention::step);
     }
 
     fn followers(&self, followers: &mut Followers) {
@@ -87,6 +104,7 @@ impl Capability for Audit {
     }
 
     fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
+        holds::restored(ctx, change, restored)?;
         checkpoint::restored(ctx, change, restored)
     }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::chain::Chain;
 use crate::base::{Subject, Timestamp};
+use crate::kit::event_kind;
 
 /// Bytes of an entry's detail; a longer one is replaced by a note.
 pub(super) const DETAIL_BYTES_MAX: usize = 4 * 1024;
@@ -56,10 +57,69 @@ impl Entry {
         format!("{}-{}", self.change, self.place)
     }
 
+    /// Every field of the detail, with what it was before where the event says so.
+    pub fn details(&self) -> Vec<Detail> {
+        let Ok(Value::Object(fields)) = serde_json::from_str(&self.detail) else { return Vec::new() };
+        let mut details = Vec::new();
+        if let (Some(Value::Object(_)), Some(Value::Object(_))) = (fields.get("before"), fields.get("after"))
+        {
+            compare("", &fields["before"], &fields["after"], &mut details);
+        }
+        let whole = !details.is_empty();
+        for (field, value) in fields {
+            match moved(&value) {
+                Some((before, after)) => compare(&field, before, after, &mut details),
+                None if whole && (field == "before" || field == "after") => {}
+                None => details.push(Detail {
+                    field: field.replace('_', " "),
+                    before: None,
+                    value: readable(&value),
+                }),
+            }
+        }
+        details
+    }
+
     /// The first of the detail's fields, as people read them.
     pub fn fields(&self) -> Vec<(String, String)> {
         let Ok(Value::Object(fields)) = serde_json::from_str(&self.detail) else { return Vec::new() };
         fields.into_iter().take(12).map(|(key, value)| (key.replace('_', " "), readable(&value))).collect()
+    }
+}
+
+/// One field of a detail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detail {
+    /// Its name, as people read it.
+    pub field: String,
+    /// What it was, where the event says so.
+    pub before: Option<String>,
+    /// What it is since.
+    pub value: String,
+}
+
+/// What a value was and is, when it says nothing else.
+fn moved(value: &Value) -> Option<(&Value, &Value)> {
+    let fields = value.as_object().filter(|fields| fields.len() == 2)?;
+    Some((fields.get("before")?, fields.get("after")?))
+}
+
+/// What differs, field by field where both sides have fields.
+fn compare(field: &str, before: &Value, after: &Value, details: &mut Vec<Detail>) {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return details.push(Detail {
+            field: field.replace('_', " "),
+            before: Some(readable(before)),
+            value: readable(after),
+        });
+    };
+    let names: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for name in names {
+        let (was, is) = (old.get(name).unwrap_or(&Value::Null), new.get(name).unwrap_or(&Value::Null));
+        if was != is {
+            let below = if field.is_empty() { name.clone() } else { format!("{field} {name}") };
+            compare(&below, was, is, details);
+        }
     }
 }
 
@@ -107,6 +167,7 @@ fn hide(value: &mut Value) {
 impl Subject for Entry {
     fn text(&self, key: &str) -> Vec<String> {
         let one = |text: &str| if text.is_empty() { Vec::new() } else { vec![text.to_owned()] };
+        let kind = event_kind(&self.event);
         match key {
             "actor" | "who" => [one(&self.actor), one(&self.name)].concat(),
             "action" => one(&self.action),
@@ -114,6 +175,8 @@ impl Subject for Entry {
             "subject" => one(&self.subject),
             "from" => one(&self.from),
             "request" => one(&self.request),
+            "category" => kind.map(|kind| kind.category.word().to_owned()).into_iter().collect(),
+            "weight" => kind.map(|kind| kind.weight.word().to_owned()).into_iter().collect(),
             "day" => vec![self.at.day()],
             _ => Vec::new(),
         }
@@ -172,6 +235,31 @@ mod tests {
             text.contains("web-1") && !text.contains("x1") && !text.contains("x2") && !text.contains("x3")
         );
         assert!(presentable(&json!({ "a": "y".repeat(5_000) })).contains("left_out"));
+    }
+
+    #[test]
+    fn details_say_what_was_and_what_is() {
+        let shown = |detail: Value| {
+            let entry = Entry { detail: detail.to_string(), ..Entry::sample() };
+            let one = |detail: Detail| match detail.before {
+                Some(before) => format!("{}: {before} > {}", detail.field, detail.value),
+                None => format!("{}: {}", detail.field, detail.value),
+            };
+            entry.details().into_iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shown(json!({ "early_mebibytes": { "before": null, "after": 5 }, "by": "x" })),
+            ["by: x", "early mebibytes: none > 5"]
+        );
+        assert_eq!(
+            shown(json!({
+                "before": { "name": "a", "labels": { "site": "lyon", "line": "1" } },
+                "after": { "name": "a", "labels": { "site": "sfax", "line": "1", "new": "y" } },
+            })),
+            ["labels new: none > y", "labels site: lyon > sfax"]
+        );
+        assert_eq!(shown(json!({ "before": 3, "after": 4 })), ["after: 4", "before: 3"]);
+        assert_eq!(shown(json!(null)), Vec::<String>::new());
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Proved {
     pub signed_up_to: u64,
     /// When the file was made.
     pub at: Timestamp,
+    /// Chain of the last entry.
+    pub chain: Chain,
 }
 
 impl fmt::Display for Proved {
@@ -90,6 +92,7 @@ pub fn prove(input: impl BufRead, key: Option<&str>) -> Result<Proved> {
         checkpoints: walk.checkpoints,
         signed_up_to,
         at: header.at,
+        chain: walk.reached().1,
     })
 }
 

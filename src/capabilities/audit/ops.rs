@@ -4,11 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::chain::{self, Head, STEP};
+use super::export::export;
+use super::holds::{hold, holds, lift};
 use super::model::Entry;
-use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, VERIFICATIONS};
+use super::retention::{self, Cut, Retention, retain, retention};
+use super::sieve::{Narrowed, Sieve};
+use super::store::{CHECKPOINTS, CONTRADICTIONS, ENTRIES, RETENTIONS, VERIFICATIONS};
 use super::verify::Verification;
-use super::{checkpoint, verify, witness, words};
-use crate::base::{Error, Page, Result, Selector, limits};
+use super::{catalogue, checkpoint, verify, witness, words};
+use crate::base::{Error, Page, Result, limits};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing, Ops};
 use crate::wire::Checkpoint;
@@ -16,7 +20,14 @@ use crate::wire::Checkpoint;
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
     ops.get("audit.list", "/audit", "Lists what was done, newest first.", list);
+    ops.get(
+        "audit.events",
+        "/audit/events",
+        "Lists every kind of event that the audit log may hold: the catalogue is closed.",
+        catalogue::events,
+    );
     ops.get("audit.search", "/audit/search", "Searches the full text of the audit log.", words::search);
+    ops.costs(5);
     ops.get(
         "audit.status",
         "/audit/status",
@@ -30,6 +41,11 @@ pub(super) fn register(ops: &mut Ops) {
         "Lists checkpoints that agents keep and that the audit log contradicts.",
         witness::contradictions,
     );
+    ops.get("audit.retention", "/audit/retention", "Shows how long entries are kept.", retention);
+    ops.post("audit.retain", "/audit/retention", "Chooses how long entries are kept.", retain);
+    ops.get("audit.holds", "/audit/holds", "Lists legal holds, the newest first.", holds);
+    ops.post("audit.hold", "/audit/holds", "Places a legal hold, so that what it covers stays.", hold);
+    ops.post("audit.lift", "/audit/holds/{number}/lift", "Lifts a legal hold.", lift);
     ops.get("audit.find", "/audit/{number}", "Shows one entry of the audit log.", find);
     ops.post(
         "audit.verify",
@@ -37,6 +53,8 @@ pub(super) fn register(ops: &mut Ops) {
         "Reads the whole audit log again and says the first entry that does not fit.",
         verify,
     );
+    ops.file("audit.export", "/audit/export", "Gives the audit log away as a file.", export);
+    ops.gives("audit.exported");
     ops.post("audit.checkpoint", "/audit/checkpoints", "Signs how far the audit log is.", checkpoint);
     ops.post(
         "audit.settle",
@@ -58,16 +76,23 @@ pub struct AuditNumber {
 /// Shows one entry.
 pub fn find(ctx: &Ctx<'_>, asked: AuditNumber) -> Result<Entry> {
     ctx.require("audit.read")?;
-    chain::numbered(&ctx.read()?, ctx.tenant, asked.number)?
-        .ok_or_else(|| Error::not_found("entry of the audit log", asked.number))
+    let read = ctx.read()?;
+    let gone = retention::beginning(&read, ctx.tenant)?.0;
+    chain::numbered(&read, ctx.tenant, asked.number)?.ok_or_else(|| {
+        let error = Error::not_found("entry of the audit log", asked.number);
+        match asked.number <= gone {
+            true => error.hint(format!("entries up to {gone} were removed, as the retention says")),
+            false => error,
+        }
+    })
 }
 
 /// Which entries.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 pub struct AuditAsked {
-    /// `actor:`, `action:`, `event:`, `subject:`, `from:`, `day:`, `change>` and words.
-    #[serde(default)]
-    pub filter: String,
+    /// What is asked of them.
+    #[serde(flatten)]
+    pub narrowed: Narrowed,
     /// Cursor of the page before.
     #[serde(default)]
     pub after: Option<String>,
@@ -79,7 +104,7 @@ pub struct AuditAsked {
 /// Lists what was done, newest first.
 pub fn list(ctx: &Ctx<'_>, asked: AuditAsked) -> Result<Page<Entry>> {
     ctx.require("audit.read")?;
-    let selector = Selector::parse(&asked.filter)?;
+    let sieve = Sieve::new(&asked.narrowed)?;
     let limit = asked.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let (mut change, mut place) = match asked.after.as_deref().filter(|after| !after.is_empty()) {
         Some(after) => cursor(after)?,
@@ -92,7 +117,10 @@ pub fn list(ctx: &Ctx<'_>, asked: AuditAsked) -> Result<Page<Entry>> {
         let last = rows.len() < STEP;
         for (key, entry) in rows {
             (change, place) = (key.1, key.2);
-            if selector.matches(&entry) {
+            if sieve.is_past(&entry) {
+                return Ok(Page { items, next: None });
+            }
+            if sieve.passes(&entry) {
                 if items.len() == limit {
                     let next = items.last().map(Entry::cursor);
                     return Ok(Page { items, next });
@@ -124,6 +152,10 @@ pub struct Status {
     pub contradictions: usize,
     /// Whether the full text can be searched.
     pub searchable: bool,
+    /// How long entries are kept.
+    pub retention: Retention,
+    /// Behind which entries are gone, when some are.
+    pub cut: Option<Cut>,
 }
 
 /// Shows how far the log is.
@@ -140,6 +172,8 @@ pub fn status(ctx: &Ctx<'_>, _: Nothing) -> Result<Status> {
         verified: read.get(&VERIFICATIONS, &ctx.tenant)?,
         contradictions: found.iter().filter(|(_, row)| !row.explained).count(),
         searchable: ctx.site.index.is_open(),
+        retention: read.get(&RETENTIONS, &ctx.tenant)?.unwrap_or_default(),
+        cut: retention::cut(&read, ctx.tenant)?,
     })
 }
 

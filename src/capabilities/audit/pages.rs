@@ -1,16 +1,24 @@
 //! The page of the audit log: what was done, and what proves it.
 
+mod entry;
+mod events;
+mod keeping;
+mod row;
+
 use askama::Template;
 
 use super::checkpoint::checkpoint;
 use super::export::{self, ExportAsked};
-use super::model::Entry;
 use super::ops::{self, AuditAsked, Status};
+use super::sieve::Narrowed;
 use super::verify::verify;
 use super::witness::{self, Contradiction};
 use super::words::{self, SearchAsked};
 use crate::base::{Error, Kind, Page, Result, Timestamp};
-use crate::kit::{Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, query, told};
+use crate::kit::{
+    Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Weight, event_kinds, query, told,
+};
+use row::Row;
 
 /// Contradictions that the banner names.
 const NAMED_MAX: usize = 5;
@@ -18,17 +26,14 @@ const NAMED_MAX: usize = 5;
 /// Declares them.
 pub(super) fn register(pages: &mut Pages) {
     pages.get("/audit", list);
+    pages.get("/help/events", events::page);
+    keeping::register(pages);
+    pages.get("/audit/{number}", entry::show);
     pages.post("/audit/verify", verify_now);
     pages.post("/audit/checkpoint", sign_now);
     pages.post("/audit/settle", settle);
     pages.post("/audit/export", download);
-}
-
-/// One line of the table.
-struct Row {
-    entry: Entry,
-    /// Where the words that were searched for stand; empty in the list.
-    snippet: Markup,
+    pages.costs(25);
 }
 
 /// What proves the log, as people read it.
@@ -49,6 +54,8 @@ struct Proof {
     line: String,
     key: String,
     searchable: bool,
+    /// How long entries are kept, and which are gone.
+    kept: String,
 }
 
 impl Proof {
@@ -71,6 +78,10 @@ impl Proof {
             found,
             verified: Markup::ago(status.verified.as_ref().map(|found| found.at), now),
             searchable: status.searchable,
+            kept: match &status.cut {
+                None => status.retention.text(),
+                Some(cut) => format!("{}; entries up to {} are gone", status.retention.text(), cut.number),
+            },
             ..Proof::default()
         };
         if let Some(signed) = &status.checkpoint {
@@ -93,9 +104,15 @@ impl Proof {
 struct AuditListPage {
     shell: Shell,
     rows: Vec<Row>,
-    filter: String,
+    asked: Narrowed,
     words: String,
     best: bool,
+    /// What can be chosen from, each with whether it is.
+    categories: Vec<(&'static str, bool)>,
+    weights: Vec<(&'static str, bool)>,
+    events: Vec<&'static str>,
+    /// Conditions beside the words.
+    conditions: usize,
     /// How many match the words.
     total: String,
     error: String,
@@ -108,6 +125,7 @@ struct AuditListPage {
     contradictions: Vec<Contradiction>,
     more_contradictions: usize,
     may_change: bool,
+    may_export: bool,
 }
 
 /// What the person asked for: rows, how many there are, and the cursor of the next page.
@@ -140,9 +158,9 @@ impl Answer {
     }
 }
 
-fn listed(ctx: &Ctx<'_>, filter: &str, after: Option<String>) -> Result<Answer> {
-    let Page { items, next } = ops::list(ctx, AuditAsked { filter: filter.to_owned(), after, limit: None })?;
-    let rows = items.into_iter().map(|entry| Row { entry, snippet: Markup::default() }).collect();
+fn listed(ctx: &Ctx<'_>, narrowed: Narrowed, after: Option<String>) -> Result<Answer> {
+    let Page { items, next } = ops::list(ctx, AuditAsked { narrowed, after, limit: None })?;
+    let rows = items.into_iter().map(|entry| Row::new(entry, Markup::default())).collect();
     Ok(Answer {
         status: 200,
         rows,
@@ -152,14 +170,15 @@ fn listed(ctx: &Ctx<'_>, filter: &str, after: Option<String>) -> Result<Answer> 
     })
 }
 
-fn searched(ctx: &Ctx<'_>, words: &str, order: &str, after: Option<String>) -> Result<Answer> {
-    let asked = SearchAsked { words: words.to_owned(), order: order.to_owned(), after, limit: None };
+fn searched(ctx: &Ctx<'_>, asked: SearchAsked) -> Result<Answer> {
+    // How many hold the words says little where some of them are left out.
+    let alone = asked.narrowed.is_empty();
     let page = words::search(ctx, asked)?;
     let rows = page.items.into_iter();
     Ok(Answer {
         status: 200,
-        rows: rows.map(|found| Row { entry: found.entry, snippet: Markup(found.snippet) }).collect(),
-        total: page.total.to_string(),
+        rows: rows.map(|found| Row::new(found.entry, Markup(found.snippet))).collect(),
+        total: if alone { page.total.to_string() } else { String::new() },
         next: page.next.unwrap_or_default(),
         error: String::new(),
     })
@@ -167,34 +186,53 @@ fn searched(ctx: &Ctx<'_>, words: &str, order: &str, after: Option<String>) -> R
 
 /// Lists what was done, or what was found.
 pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let (filter, words, order) = (request.asked("filter"), request.asked("words"), request.asked("order"));
+    let narrowed = Narrowed::read(|name| request.asked(name));
+    let (words, order) = (request.asked("words"), request.asked("order"));
     let after = Some(request.asked("after").to_owned()).filter(|after| !after.is_empty());
     let later = after.is_some();
     let answer = match words.is_empty() {
-        true => listed(ctx, filter, after),
-        false => searched(ctx, words, order, after),
+        true => listed(ctx, narrowed.clone(), after),
+        false => searched(
+            ctx,
+            SearchAsked {
+                words: words.to_owned(),
+                narrowed: narrowed.clone(),
+                order: order.to_owned(),
+                after,
+                limit: None,
+            },
+        ),
     };
     let answer = Answer::from(answer)?;
     let status = ops::status(ctx, Nothing {})?;
     let mut contradictions = witness::contradictions(ctx, Nothing {})?.items;
     contradictions.retain(|row| !row.explained);
-    let named =
-        |after: &str| query(&[("filter", filter), ("words", words), ("order", order), ("after", after)]);
+    let named = |after: &str| {
+        let mut pairs = narrowed.pairs().to_vec();
+        pairs.extend([("words", words), ("order", order), ("after", after)]);
+        query(&pairs)
+    };
+    let (first, next) = (named(""), if answer.next.is_empty() { String::new() } else { named(&answer.next) });
     let page = AuditListPage {
         shell: Shell::new(ctx, request, "Audit trail", "/audit"),
         rows: answer.rows,
-        filter: filter.to_owned(),
+        categories: Category::ALL.map(|one| (one.word(), one.word() == narrowed.category)).into(),
+        weights: Weight::ALL.map(|one| (one.word(), one.word() == narrowed.weight)).into(),
+        events: event_kinds().into_iter().map(|kind| kind.name).collect(),
+        conditions: narrowed.pairs().iter().filter(|(_, value)| !value.is_empty()).count(),
+        asked: narrowed,
         words: words.to_owned(),
         best: order == "best",
         total: answer.total,
         error: answer.error,
         later,
-        first: named(""),
-        next: if answer.next.is_empty() { String::new() } else { named(&answer.next) },
+        first,
+        next,
         proof: Proof::of(&status, ctx.now),
         more_contradictions: contradictions.len().saturating_sub(NAMED_MAX),
         contradictions: contradictions.into_iter().take(NAMED_MAX).collect(),
         may_change: ctx.actor.may("audit.verify"),
+        may_export: ctx.actor.may("audit.export"),
     };
     Ok(Reply::Html(answer.status, page.render()?))
 }
@@ -233,13 +271,16 @@ fn download(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         }),
     };
     let format = request.field("format").to_owned();
-    export::export(ctx, ExportAsked { format, from: number("from")?, to: number("to")? }).map(Reply::File)
+    let narrowed = Narrowed::read(|name| request.field(name));
+    export::export(ctx, ExportAsked { format, from: number("from")?, to: number("to")?, narrowed })
+        .map(Reply::File)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::AgentId;
+    use crate::capabilities::audit::model::Entry;
     use crate::capabilities::audit::verify::{Verification, Wrong};
     use crate::kit::proof;
     use crate::wire::Checkpoint;
@@ -247,8 +288,12 @@ mod tests {
     fn page(shell: Shell) -> AuditListPage {
         AuditListPage {
             shell,
-            rows: vec![Row { entry: Entry::sample(), snippet: Markup::default() }],
-            filter: String::new(),
+            rows: vec![Row::new(Entry::sample(), Markup::default())],
+            asked: Narrowed::default(),
+            categories: vec![("access", false), ("trust", true)],
+            weights: vec![("alarm", false)],
+            events: vec!["agents.retired"],
+            conditions: 0,
             words: String::new(),
             best: false,
             total: String::new(),
@@ -260,6 +305,7 @@ mod tests {
             contradictions: Vec::new(),
             more_contradictions: 0,
             may_change: true,
+            may_export: true,
         }
     }
 
@@ -280,6 +326,8 @@ mod tests {
             verified: Some(Verification { at: now, entries: 4_711, checkpoints: 96, wrong }),
             contradictions: 0,
             searchable: true,
+            retention: Default::default(),
+            cut: None,
         }
     }
 
@@ -323,11 +371,14 @@ mod tests {
                 assert!(html.contains(part), "{part}");
             }
             let found = AuditListPage {
-                rows: vec![Row { entry: Entry::sample(), snippet: Markup("a <mark>b</mark> &lt;c".into()) }],
+                rows: vec![Row::new(Entry::sample(), Markup("a <mark>b</mark> &lt;c".into()))],
                 words: "b \"x".into(),
                 best: true,
                 total: "1".into(),
                 may_change: false,
+                may_export: false,
+                asked: Narrowed { subject: "agt_\"".into(), ..Narrowed::default() },
+                conditions: 1,
                 proof: Proof { searchable: true, word: "not read again yet", ..Proof::default() },
                 ..page(shell())
             };

@@ -2,7 +2,9 @@
 
 use super::chain::Head;
 use super::checkpoint::GivenUp;
+use super::holds::Hold;
 use super::model::Entry;
+use super::retention::{Cut, Retention};
 use super::verify::Verification;
 use super::witness::Contradiction;
 use crate::base::{AgentId, TenantId};
@@ -10,13 +12,16 @@ use crate::engine::store::Table;
 use crate::wire::Checkpoint;
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 6] = [
+pub(super) const NAMES: [&str; 9] = [
     "audit",
     "audit_heads",
     "audit_checkpoints",
     "audit_restores",
     "audit_contradictions",
     "audit_verifications",
+    "audit_retentions",
+    "audit_cuts",
+    "audit_holds",
 ];
 
 /// Entries by tenant, number of the change, and place of the event in it: a scan is a timeline, and the numbers of
@@ -32,3 +37,9 @@ pub(super) static RESTORES: Table<(TenantId, u64), GivenUp> = Table::new(NAMES[3
 pub(super) static CONTRADICTIONS: Table<(TenantId, AgentId, String), Contradiction> = Table::new(NAMES[4]);
 /// What the last look at the whole log found.
 pub(super) static VERIFICATIONS: Table<TenantId, Verification> = Table::new(NAMES[5]);
+/// How long entries are kept.
+pub(super) static RETENTIONS: Table<TenantId, Retention> = Table::new(NAMES[6]);
+/// Behind which entries are gone.
+pub(super) static CUTS: Table<TenantId, Cut> = Table::new(NAMES[7]);
+/// Legal holds by tenant and number.
+pub(super) static HOLDS: Table<(TenantId, u32), Hold> = Table::new(NAMES[8]);

@@ -27,7 +27,11 @@ fn follow_all(site: &Site, mut after: u64) -> u64 {
 }
 
 fn ask(filter: &str, after: Option<String>, limit: usize) -> AuditAsked {
-    AuditAsked { filter: filter.into(), after, limit: Some(limit) }
+    AuditAsked {
+        narrowed: Narrowed { filter: filter.into(), ..Narrowed::default() },
+        after,
+        limit: Some(limit),
+    }
 }
 
 #[test]
@@ -464,4 +468,287 @@ fn the_full_text_follows_the_log_and_is_made_again_from_it() {
     for wrong in [asked(""), SearchAsked { order: "x".into(), ..asked("a") }] {
         assert_eq!(search(&ctx, wrong).err().unwrap().kind(), Kind::Invalid);
     }
+}
+
+#[test]
+fn what_is_picked_out_is_listed_and_leaves_as_lines_and_as_csv() {
+    let (site, _folder, _) = logged(6);
+    site.made_of(crate::capabilities::ALL);
+    let ctx = owner(&site);
+    let only = |event: &str| Narrowed { event: event.into(), ..Narrowed::default() };
+    let list_of =
+        |narrowed| list(&ctx, AuditAsked { narrowed, after: None, limit: None }).unwrap().items.len();
+    assert_eq!(list_of(only("identity.link_made")), 5);
+    assert_eq!(list_of(only("identity.*")), 6);
+    assert_eq!(list_of(Narrowed { category: "trust".into(), ..Narrowed::default() }), 1);
+    assert_eq!(list_of(Narrowed { weight: "alarm".into(), ..Narrowed::default() }), 0);
+    assert_eq!(list_of(Narrowed { since: "2999-01-01".into(), ..Narrowed::default() }), 0);
+    let picked = |format: &str| {
+        let asked = ExportAsked {
+            format: format.into(),
+            narrowed: only("identity.set_up"),
+            ..ExportAsked::default()
+        };
+        String::from_utf8(exported(&ctx, asked).unwrap()).unwrap()
+    };
+    let (lines, csv) = (picked("jsonl"), picked("csv"));
+    assert_eq!((lines.lines().count(), csv.lines().count()), (1, 2), "{lines} {csv}");
+    assert!(lines.contains("identity.set_up") && csv.contains("\"identity.set_up\""), "{lines} {csv}");
+    assert!(prove(lines.as_bytes(), None).is_err(), "what is picked out proves nothing by itself");
+    let told = exports_told(&site);
+    assert!(told.iter().all(|detail| detail["only"]["event"] == "identity.set_up") && told.len() == 2);
+
+    let mut request = PageRequest::default();
+    for (name, value) in [("event", "identity.set_up"), ("since", "2020-01-01")] {
+        request.query.insert(name.into(), value.into());
+    }
+    let Reply::Html(200, page) = pages::list(&ctx, &request).unwrap() else { panic!("not a page") };
+    assert!(
+        page.contains("name=\"event\" value=\"identity.set_up\"") && !page.contains("identity.link_made</a>")
+    );
+}
+
+/// The details of the exports that were told since the start.
+fn exports_told(site: &Site) -> Vec<serde_json::Value> {
+    let changes = site.store.changes(0, 10_000).unwrap();
+    let events = changes.into_iter().flat_map(|change| change.events);
+    events.filter(|event| event.name == "audit.exported").map(|event| event.detail).collect()
+}
+
+#[test]
+fn what_cannot_be_written_down_leaves_only_where_the_site_chose_so() {
+    use crate::kit::Unwritable;
+    for unwritable in [Unwritable::Closed, Unwritable::Open] {
+        let (mut site, _folder, _) = logged(3);
+        site.settings.unwritable = unwritable;
+        let ctx = owner(&site);
+        site.store.break_disk();
+        let outcome = exported(&ctx, ExportAsked::default());
+        match unwritable {
+            Unwritable::Closed => {
+                let error = outcome.unwrap_err();
+                assert_eq!(error.kind(), Kind::Unavailable);
+                assert!(error.message().contains("the audit log cannot be written"), "{}", error.message());
+                assert!(error.hint_text().is_some());
+            }
+            // Who may read goes on reading, and the server's log says that the entry is lacking.
+            Unwritable::Open => assert_eq!(prove(&outcome.unwrap()[..], None).unwrap().range, (1, 3)),
+        }
+        let error = login_link(&site).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "what changes something is refused in any case");
+    }
+}
+
+#[test]
+fn a_pack_of_evidence_proves_itself_and_nothing_in_it_can_be_changed() {
+    use std::io::{Cursor, Read as _};
+
+    use crate::engine::archive::ZipReader;
+
+    let (site, _folder, after) = logged(5);
+    let ctx = owner(&site);
+    checkpoint(&ctx, Nothing {}).unwrap();
+    follow_all(&site, after);
+    let asked = ExportAsked { format: "pack".into(), ..ExportAsked::default() };
+    let pack = exported(&ctx, asked.clone()).unwrap();
+    assert!(is_pack(&pack) && !is_pack(b"{\"line\""));
+    let proved = prove_pack(Cursor::new(&pack[..]), None).unwrap();
+    // The last entry comes after the last checkpoint: the pack's own signature vouches for it.
+    assert_eq!((proved.range, proved.checkpoints, proved.signed_up_to), ((1, 6), 1, 6));
+    assert!(prove_pack(Cursor::new(&pack[..]), Some(&"0".repeat(64))).is_err());
+    let files = |pack: &[u8]| -> Option<Vec<(String, Vec<u8>)>> {
+        let mut zip = ZipReader::open(Cursor::new(pack.to_vec())).ok()?;
+        let names: Vec<String> = zip.names().map(str::to_owned).collect();
+        let mut all = Vec::new();
+        for name in names {
+            let mut bytes = Vec::new();
+            zip.file(&name).ok()??.read_to_end(&mut bytes).ok()?;
+            all.push((name, bytes));
+        }
+        Some(all)
+    };
+    let good = files(&pack).unwrap();
+    let names: Vec<&str> = good.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "README.txt",
+            "verify.html",
+            "public-key.txt",
+            "log.jsonl",
+            "summary.txt",
+            "manifest.json",
+            "manifest.sig"
+        ]
+    );
+    let summary = String::from_utf8(good[4].1.clone()).unwrap();
+    assert!(summary.contains("1 to 6") && summary.contains("4  identity.link_made"), "{summary}");
+    for at in (0..pack.len()).step_by(37) {
+        let mut bad = pack.clone();
+        bad[at] ^= 1;
+        if prove_pack(Cursor::new(&bad[..]), Some(&proved.key)).is_ok() {
+            assert_eq!(files(&bad).unwrap(), good, "byte {at} of the content was changed unseen");
+        }
+    }
+    let narrowed = Narrowed { event: "x.y".into(), ..Narrowed::default() };
+    assert_eq!(exported(&ctx, ExportAsked { narrowed, ..asked }).unwrap_err().kind(), Kind::Invalid);
+}
+
+/// A log of some hundred old entries, checkpoints between them, and some new ones; with the last change that was followed.
+fn aged() -> (Site, TempDir, u64) {
+    let (site, folder, mut after) = logged(3);
+    for _ in 0..3 {
+        tell_many(&site, 40);
+        after = follow_all(&site, after);
+        checkpoint(&owner(&site), Nothing {}).unwrap();
+        after = follow_all(&site, after);
+        site.clock.advance(Span::from_days(20));
+    }
+    (site, folder, after)
+}
+
+fn numbers(site: &Site) -> (u64, u64) {
+    let read = site.store.read().unwrap();
+    let rows = read.prefix(&ENTRIES, &site.tenant, 10_000).unwrap();
+    (rows.first().unwrap().1.number, rows.last().unwrap().1.number)
+}
+
+#[test]
+fn old_entries_go_behind_a_signed_cut_and_the_rest_proves_itself() {
+    let (site, _folder, after) = aged();
+    let ctx = owner(&site);
+    // For ever, until somebody says otherwise.
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    assert_eq!(numbers(&site).0, 1);
+    for days in [retention::DAYS_MIN - 1, retention::DAYS_MAX + 1] {
+        assert_eq!(retain(&ctx, Retention { days: Some(days) }).unwrap_err().kind(), Kind::Invalid);
+    }
+    let kept: Vec<Checkpoint> = checkpoints(&ctx, Nothing {}).unwrap().items;
+    retain(&ctx, Retention { days: Some(30) }).unwrap();
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    let after = follow_all(&site, after);
+    // Of three parts of 20 days each, the two older ones are over 30 days old.
+    let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
+    assert_eq!((numbers(&site).0, events(&site, "audit.pruned")), (cut.number + 1, 1));
+    assert!(kept.iter().any(|checkpoint| checkpoint.number == cut.number));
+    let whole = verify(&ctx, Nothing {}).unwrap();
+    assert_eq!((whole.wrong, whole.checkpoints), (None, 3));
+    // Once more removes nothing more.
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    assert_eq!(events(&site, "audit.pruned"), 1);
+    follow_all(&site, after);
+
+    let error = find(&ctx, AuditNumber { number: 2 }).unwrap_err();
+    assert!(error.kind() == Kind::NotFound && error.hint_text().unwrap().contains("removed"));
+    assert!(find(&ctx, AuditNumber { number: cut.number + 1 }).is_ok());
+    // What agents keep of entries that are gone still fits.
+    let all: Vec<&Checkpoint> = kept.iter().collect();
+    told_by(&site, 7, &all);
+    assert_eq!(contradictions(&ctx, Nothing {}).unwrap().items, []);
+    // Exports begin at the cut, and the checkpoint there vouches for what the first entry stands on.
+    let file = exported(&ctx, ExportAsked::default()).unwrap();
+    let proved = prove(&file[..], None).unwrap();
+    assert_eq!((proved.range.0, proved.checkpoints), (cut.number + 1, 2));
+    let pack = exported(&ctx, ExportAsked { format: "pack".into(), ..ExportAsked::default() }).unwrap();
+    assert_eq!(prove_pack(std::io::Cursor::new(&pack[..]), None).unwrap().range.0, cut.number + 1);
+    let early = ExportAsked { from: Some(2), ..ExportAsked::default() };
+    assert_eq!(exported(&ctx, early).unwrap_err().kind(), Kind::Invalid);
+    let Reply::Html(200, page) = pages::list(&ctx, &PageRequest::default()).unwrap() else {
+        panic!("not a page")
+    };
+    assert!(page.contains(&format!("entries up to {} are gone", cut.number)));
+}
+
+#[test]
+fn entries_that_somebody_makes_go_show_as_gone() {
+    let (site, _folder, after) = aged();
+    let ctx = owner(&site);
+    retain(&ctx, Retention { days: Some(30) }).unwrap();
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    follow_all(&site, after);
+    let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
+    // Somebody without the vault moves the cut to a later checkpoint, which is sound in itself.
+    let later = checkpoints(&ctx, Nothing {}).unwrap().items.into_iter().next().unwrap();
+    let last = chain::numbered(&site.store.read().unwrap(), site.tenant, later.number).unwrap().unwrap();
+    forge(&site, |tx| {
+        for number in cut.number + 1..=later.number {
+            let entry = chain::numbered(tx, site.tenant, number)?.unwrap();
+            tx.delete(&ENTRIES, &(site.tenant, entry.change, entry.place))?;
+        }
+        let (chain, change, place) = (last.chain, last.change, last.place);
+        let forged =
+            Cut { number: later.number, chain, change, place, checkpoint: later.clone(), ..cut.clone() };
+        tx.put(&store::CUTS, &site.tenant, &forged)
+    });
+    let wrong = verify(&ctx, Nothing {}).unwrap().wrong.unwrap();
+    assert!(wrong.number == later.number && wrong.what.contains("has not signed"), "{wrong}");
+}
+
+#[test]
+fn a_hold_keeps_what_it_covers_and_all_after_it() {
+    let (site, _folder, after) = aged();
+    site.made_of(crate::capabilities::ALL);
+    let ctx = owner(&site);
+    retain(&ctx, Retention { days: Some(30) }).unwrap();
+    let asked =
+        |label: &str, only: Narrowed| HoldAsked { label: label.into(), reason: "a case".into(), only };
+    for (label, reason) in [("", "x"), ("x", ""), (&"y".repeat(200), "x")] {
+        let wrong = HoldAsked { label: label.into(), reason: reason.into(), only: Narrowed::default() };
+        assert_eq!(hold(&ctx, wrong).unwrap_err().kind(), Kind::Invalid);
+    }
+    let bad = Narrowed { since: "soon".into(), ..Narrowed::default() };
+    assert_eq!(hold(&ctx, asked("x", bad)).unwrap_err().kind(), Kind::Invalid);
+    // Over everything nothing goes.
+    let first = hold(&ctx, asked("File 1", Narrowed::default())).unwrap();
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    assert_eq!((numbers(&site).0, events(&site, "audit.pruned")), (1, 0));
+    let ended = LiftAsked { number: first.number, reason: "settled".into() };
+    assert!(lift(&ctx, ended.clone()).unwrap().lifted.is_some());
+    assert_eq!(lift(&ctx, ended).unwrap_err().kind(), Kind::Conflict);
+    // Over the second checkpoint's entry it stops there, though the third part is young enough anyway.
+    let second = checkpoints(&ctx, Nothing {}).unwrap().items[1].number;
+    let only =
+        Narrowed { filter: format!("number>{} number<{}", second - 1, second + 1), ..Narrowed::default() };
+    let placed = hold(&ctx, asked("File 2", only)).unwrap();
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
+    assert!(cut.number < second && numbers(&site).0 <= second, "{} {second}", cut.number);
+    let listed = holds(&ctx, Nothing {}).unwrap().items;
+    assert_eq!(listed.iter().map(|hold| hold.lifted.is_some()).collect::<Vec<_>>(), [false, true]);
+    lift(&ctx, LiftAsked { number: placed.number, reason: "over".into() }).unwrap();
+    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    assert_eq!(status(&ctx, Nothing {}).unwrap().cut.unwrap().number, second);
+    follow_all(&site, after);
+    assert_eq!(verify(&ctx, Nothing {}).unwrap().wrong, None);
+    assert_eq!((events(&site, "audit.held"), events(&site, "audit.hold_lifted")), (2, 2));
+    // As many as may be in force at once.
+    for n in 0..holds::HOLDS_MAX {
+        hold(&ctx, asked(&format!("n{n}"), Narrowed::default())).unwrap();
+    }
+    assert_eq!(hold(&ctx, asked("more", Narrowed::default())).unwrap_err().kind(), Kind::TooMany);
+}
+
+#[test]
+fn a_hold_outlives_a_restore_to_before_it() {
+    let (site, _folder, _) = logged(2);
+    let ctx = owner(&site);
+    let undone = |event: &str, subject: &str, label: &str| Undone {
+        change: 9,
+        at: ctx.now,
+        actor: "usr_1".into(),
+        action: String::new(),
+        event: event.into(),
+        subject: subject.into(),
+        detail: serde_json::json!({ "label": label, "reason": "a case", "only": { "event": "x.y" } })
+            .to_string(),
+    };
+    let all = vec![
+        undone("audit.held", "1", "stays"),
+        undone("audit.held", "2", "was lifted"),
+        undone("audit.hold_lifted", "2", "was lifted"),
+    ];
+    let restored = crate::kit::recovery_sample(all, ctx.now);
+    ctx.require("t.restore").unwrap().write(|change| Audit.restored(&ctx, change, &restored)).unwrap();
+    let listed = holds(&ctx, Nothing {}).unwrap().items;
+    assert_eq!((listed.len(), listed[0].label.as_str(), listed[0].only.event.as_str()), (1, "stays", "x.y"));
 }

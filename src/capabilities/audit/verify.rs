@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain, STEP};
-use super::checkpoint;
 use super::model::Entry;
 use super::store::{CHECKPOINTS, ENTRIES, VERIFICATIONS};
+use super::{checkpoint, retention};
 use crate::base::{Error, Result, Span, TenantId, Timestamp};
 use crate::engine::store::{Read, Store};
 use crate::kit::{Ctx, Findings, Nothing, PerSite};
@@ -97,6 +97,12 @@ impl Walk {
         if checkpoint.chain != self.chain.to_string() {
             return wrong("its checkpoint speaks of another chain");
         }
+        self.gone(checkpoint)
+    }
+
+    /// Takes a checkpoint of an entry that is not kept any more.
+    pub(super) fn gone(&mut self, checkpoint: &Checkpoint) -> Result<(), Wrong> {
+        let wrong = |what: &str| Err(Wrong { number: checkpoint.number, what: what.into() });
         if checkpoint.key != self.key {
             return wrong("its checkpoint was signed with another key");
         }
@@ -149,12 +155,26 @@ pub(super) fn walk(
     stop: &dyn Fn() -> bool,
 ) -> Result<Verification> {
     // What comes while it is read is left for the next time.
-    let (head, last) = {
+    let (head, last, cut) = {
         let read = store.read()?;
-        (chain::head(&read, tenant)?, read.number()?)
+        (chain::head(&read, tenant)?, read.number()?, retention::cut(&read, tenant)?)
     };
-    let mut walk = Walk::begin(0, Chain::genesis(tenant), key.to_owned());
+    let mut walk = match &cut {
+        None => Walk::begin(0, Chain::genesis(tenant), key.to_owned()),
+        Some(cut) => {
+            if let Some(wrong) = cut.wrong(tenant, key) {
+                return Ok(Verification { at, entries: 0, checkpoints: 0, wrong: Some(wrong) });
+            }
+            Walk::begin(cut.number, cut.chain, key.to_owned())
+        }
+    };
     let mut checkpoints = Checkpoints::new(store, tenant, last);
+    // Those of entries that are gone stand on their signatures and on each other.
+    while let Some(row) = checkpoints.upto(walk.reached().0)? {
+        if let Err(wrong) = walk.gone(&row) {
+            return Ok(Verification { at, entries: 0, checkpoints: walk.checkpoints, wrong: Some(wrong) });
+        }
+    }
     let wrong = follow(store, tenant, &head, &mut walk, &mut checkpoints, stop)?;
     Ok(Verification { at, entries: walk.entries, checkpoints: walk.checkpoints, wrong })
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::chain::{self, Chain};
-use super::checkpoint;
 use super::store::{CHECKPOINTS, CONTRADICTIONS, RESTORES};
+use super::{checkpoint, retention};
 use crate::base::{AgentId, Page, Result, TenantId, Timestamp, limits};
 use crate::engine::broker::Delivery;
 use crate::engine::store::Read;
@@ -84,6 +84,10 @@ fn judge(site: &Site, read: &impl Read, tenant: TenantId, theirs: &Checkpoint) -
     }
     let ours = read.get(&CHECKPOINTS, &(tenant, theirs.change))?;
     let reason = if ours.as_ref() == Some(theirs) {
+        if theirs.number <= retention::beginning(read, tenant)?.0 {
+            // The entry went, as the retention says; the checkpoint is the one that was made of it.
+            return Ok(Verdict::Fits);
+        }
         let entry = chain::numbered(read, tenant, theirs.number)?;
         match entry {
             Some(entry) if entry.chain.to_string() == theirs.chain => return Ok(Verdict::Fits),

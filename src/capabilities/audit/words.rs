@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Entry;
+use super::sieve::{Narrowed, Sieve};
 use super::store::ENTRIES;
 use crate::base::{Error, Result, TenantId, limits};
 use crate::engine::clock::Clock;
@@ -68,13 +69,16 @@ fn feed(store: &Store, index: &Index) -> Result<bool> {
                 index.commit_due()?;
                 return Ok(false);
             };
-            let mut documents = Vec::new();
+            let (mut documents, mut gone) = (Vec::new(), Vec::new());
             for op in changes.iter().flat_map(|change| change.ops()) {
-                if let Some(row) = op.of(&ENTRIES)
-                    && let ((tenant, ..), Some(entry)) = row?
-                {
-                    documents.push(entry.document(tenant));
+                match op.of(&ENTRIES).transpose()? {
+                    Some(((tenant, ..), Some(entry))) => documents.push(entry.document(tenant)),
+                    Some(((tenant, change, place), None)) => gone.push((tenant, format!("{change}-{place}"))),
+                    None => {}
                 }
+            }
+            if !gone.is_empty() {
+                index.remove(FEED, &gone)?;
             }
             (documents, Cursor::Change { change: reached }, changes.len() == CHANGES_AT_ONCE)
         }
@@ -144,6 +148,9 @@ pub fn rebuild(store: &Store, folder: &Path, clock: &Clock) -> Result<Rebuilt> {
 pub struct SearchAsked {
     /// Words and `"phrases"` that must all occur.
     pub words: String,
+    /// What else is asked of them.
+    #[serde(flatten)]
+    pub narrowed: Narrowed,
     /// `newest` or `best`; `newest` when empty.
     pub order: String,
     /// Hits to pass over, from `next` of the page before.
@@ -166,7 +173,7 @@ pub struct Found {
 pub struct FoundPage {
     /// The entries.
     pub items: Vec<Found>,
-    /// All that match.
+    /// All that match the words, whatever else is asked.
     pub total: usize,
     /// Where the next page begins.
     pub next: Option<String>,
@@ -187,24 +194,38 @@ pub fn search(ctx: &Ctx<'_>, asked: SearchAsked) -> Result<FoundPage> {
         })?,
     };
     let limit = asked.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, HITS_MAX);
+    let sieve = Sieve::new(&asked.narrowed)?;
     let (words, tenant) = (asked.words.as_str(), Some(ctx.tenant));
-    let hits = ctx.site.index.search(&Asked { words, kinds: &[FEED], tenant, order, limit, offset })?;
-    let read = ctx.read()?;
-    let mut items = Vec::with_capacity(hits.items.len());
-    for hit in &hits.items {
-        let Some((change, place)) = hit
-            .id
-            .split_once('-')
-            .and_then(|(change, place)| Some((change.parse().ok()?, place.parse().ok()?)))
-        else {
-            continue;
-        };
-        // What the index knows and the table does not is on its way out of it.
-        if let Some(entry) = read.get(&ENTRIES, &(ctx.tenant, change, place))? {
-            items.push(Found { snippet: hits.marker.mark(&entry.text()), entry });
+    let (mut items, mut reached) = (Vec::new(), offset);
+    loop {
+        // Where conditions leave few of the hits, more are looked at for one page, up to what paging reaches.
+        let at_once = if sieve.is_empty() { limit } else { HITS_MAX };
+        let asked = Asked { words, kinds: &[FEED], tenant, order, limit: at_once, offset: reached };
+        let hits = ctx.site.index.search(&asked)?;
+        let read = ctx.read()?;
+        for hit in &hits.items {
+            if items.len() == limit {
+                break;
+            }
+            reached += 1;
+            // What the index knows and the table does not is on its way out of it.
+            if let Some(key) = place(&hit.id)
+                && let Some(entry) = read.get(&ENTRIES, &(ctx.tenant, key.0, key.1))?
+                && sieve.passes(&entry)
+            {
+                items.push(Found { snippet: hits.marker.mark(&entry.text()), entry });
+            }
+        }
+        let more = reached < hits.total && reached <= OFFSET_MAX && !hits.items.is_empty();
+        if items.len() == limit || !more {
+            let next = more.then(|| reached.to_string());
+            return Ok(FoundPage { items, total: hits.total, next });
         }
     }
-    let reached = offset + hits.items.len();
-    let next = (reached < hits.total && reached <= OFFSET_MAX).then(|| reached.to_string());
-    Ok(FoundPage { items, total: hits.total, next })
+}
+
+/// The change and the place in it that an identifier of the index names.
+fn place(id: &str) -> Option<(u64, u32)> {
+    let (change, place) = id.split_once('-')?;
+    Some((change.parse().ok()?, place.parse().ok()?))
 }

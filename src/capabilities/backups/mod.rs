@@ -10,6 +10,7 @@
 //! of its own like any other.
 
 mod drill;
+mod events;
 mod keys;
 mod memory;
 mod model;
@@ -44,7 +45,7 @@ pub use write::{End, FORMAT, Manifest, Options, Written, expected, write_full};
 
 use crate::base::{Result, Span};
 use crate::engine::archive::RecoveryKey;
-use crate::kit::{Capability, Change, Ctx, Jobs, NavItem, Ops, Pages, Restored, begin_generation};
+use crate::kit::{Capability, Change, Ctx, EventKind, Jobs, NavItem, Ops, Pages, Restored, begin_generation};
 
 /// How long a new site runs before its first backup: whoever sets it up has seen it by then.
 const FIRST_AFTER: Span = Span::from_minutes(10);
@@ -57,6 +58,10 @@ pub struct Backups;
 impl Capability for Backups {
     fn name(&self) -> &'static str {
         "backups"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

@@ -84,6 +84,7 @@ pub(super) fn register(ops: &mut Ops) {
         "Shows the recovery key, once more; the audit log tells who looked.",
         kit,
     );
+    ops.gives("backups.kit_shown");
     ops.post(
         "backups.check_key",
         "/backups/check_key",
@@ -294,10 +295,10 @@ pub fn kit(ctx: &Ctx<'_>, input: AskKit) -> Result<Kit> {
     let number = input.number.unwrap_or(newest.number);
     let key = keys::secret(ctx, number)?;
     // What the log tells is told before anything is shown.
-    let row = permit.write(|change| {
-        let place = (ctx.tenant, number);
-        let mut row =
-            change.tx.get(&KEYS, &place)?.ok_or_else(|| Error::not_found("recovery key", number))?;
+    let place = (ctx.tenant, number);
+    let missing = || Error::not_found("recovery key", number);
+    let row = permit.before_giving(|change| {
+        let mut row = change.tx.get(&KEYS, &place)?.ok_or_else(missing)?;
         row.shown = Some(ctx.now);
         change.tx.put(&KEYS, &place, &row)?;
         change.tell(
@@ -307,6 +308,10 @@ pub fn kit(ctx: &Ctx<'_>, input: AskKit) -> Result<Kit> {
         );
         Ok(row)
     })?;
+    let row = match row {
+        Some(row) => row,
+        None => ctx.read()?.get(&KEYS, &place)?.ok_or_else(missing)?,
+    };
     let secrets = match input.shares {
         true => key.shares()?.iter().map(|share| share.expose().clone()).collect(),
         false => vec![key.text().expose().clone()],

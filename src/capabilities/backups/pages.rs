@@ -66,7 +66,14 @@ fn key_views(ctx: &Ctx<'_>) -> Result<Vec<KeyView>> {
 fn target_rows(ctx: &Ctx<'_>) -> Result<Vec<TargetRow>> {
     let memory = memory::of(ctx.site);
     let row = |target: targets::Target| {
-        let place = target.open(ctx).map(|place| place.describe()).unwrap_or_default();
+        let place = match &target.secret {
+            // A look at the page is no use of the secret.
+            Some(reference) => match target.settings.destination() {
+                Ok(Some((host, port))) => format!("{host}:{port}, by {reference}"),
+                _ => reference.to_string(),
+            },
+            None => target.open(ctx).map(|place| place.describe()).unwrap_or_default(),
+        };
         TargetRow::new(&target, place, memory.sending(&target.id), ctx.now)
     };
     Ok(targets::list(ctx, Nothing {})?.items.into_iter().map(row).collect())

@@ -17,7 +17,7 @@ use super::names::{FileName, Holds, PART, slug};
 use super::store::{self, BACKUPS};
 use super::write::{End, Manifest, Options, Written, expected, write_changes, write_full};
 use crate::base::{Error, Kind, Result, Span};
-use crate::engine::archive::{Paced, Reader};
+use crate::engine::archive::{Paced, Reader, Steady};
 use crate::engine::crypto::private_folder;
 use crate::kit::{Ctx, generation};
 
@@ -148,7 +148,7 @@ pub(super) fn gently<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Sen
 fn into_part(
     ctx: &Ctx<'_>,
     bytes: u64,
-    write: impl FnOnce(File) -> Result<(File, Written)>,
+    write: impl FnOnce(Steady) -> Result<(Steady, Written)>,
 ) -> Result<(PathBuf, Written)> {
     let folder = folder(ctx);
     private_folder(&folder)?;
@@ -159,8 +159,8 @@ fn into_part(
     let mut open = File::options();
     std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
     let file = open.write(true).create_new(true).open(&path).map_err(failed)?;
-    let outcome = write(file).and_then(|(file, written)| {
-        file.sync_all().map_err(failed)?;
+    let outcome = write(Steady::new(file)).and_then(|(file, written)| {
+        file.finish().map_err(failed)?;
         Ok(written)
     });
     match outcome {

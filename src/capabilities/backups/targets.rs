@@ -9,6 +9,7 @@ use serde_json::json;
 use super::memory;
 use super::store::{self, BACKUPS, TARGETS};
 use crate::base::{Error, Name, Page, Result, Secret, Timestamp, limits};
+use crate::capabilities::secrets::{self, Reference};
 use crate::engine::outbound::target;
 use crate::engine::store::Read;
 use crate::kit::{Ctx, Nothing};
@@ -35,9 +36,36 @@ pub(super) struct Target {
     pub added: Timestamp,
     /// Who added it, as in the audit log.
     pub by: String,
+    /// The secret that it refers to, instead of one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Reference>,
     /// How it fares.
     #[serde(default)]
     pub fares: Fares,
+}
+
+/// What came as the secret of a target.
+enum Given {
+    Nothing,
+    Own(Secret<String>),
+    Reference(Reference),
+}
+
+impl Given {
+    fn of(secret: Option<Secret<String>>) -> Result<Given> {
+        let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) else {
+            return Ok(Given::Nothing);
+        };
+        if let Some(reference) = Reference::find(secret.expose()) {
+            return reference.map(Given::Reference);
+        }
+        if secret.expose().len() > SECRET_BYTES_MAX {
+            return Err(
+                Error::invalid("the secret is too long").hint(format!("at most {SECRET_BYTES_MAX} bytes"))
+            );
+        }
+        Ok(Given::Own(secret))
+    }
 }
 
 /// How a target fares.
@@ -71,7 +99,20 @@ impl Target {
     /// The place itself.
     pub(super) fn open(&self, ctx: &Ctx<'_>) -> Result<Box<dyn target::Target>> {
         self.allow(ctx)?;
-        self.settings.open(secret_of(ctx, &self.id)?, &ctx.site.egress, &ctx.site.clock)
+        self.settings.open(self.secret(ctx)?, &ctx.site.egress, &ctx.site.clock)
+    }
+
+    /// Its secret, own or referred to.
+    fn secret(&self, ctx: &Ctx<'_>) -> Result<Option<Secret<String>>> {
+        match &self.secret {
+            Some(reference) => resolve(ctx, reference, self).map(Some),
+            None => secret_of(ctx, &self.id),
+        }
+    }
+
+    /// As what it stands among the users of a secret, and how people read that.
+    fn user(&self) -> (String, String) {
+        (format!("backups.target {}", self.id), format!("the backup target `{}`", self.name))
     }
 
     /// Puts it on the list of places that the server may connect to.
@@ -96,6 +137,11 @@ impl Target {
     }
 }
 
+fn resolve(ctx: &Ctx<'_>, reference: &Reference, target: &Target) -> Result<Secret<String>> {
+    let (user, title) = target.user();
+    secrets::resolve(ctx, reference, &user, &title)
+}
+
 fn secret_of(ctx: &Ctx<'_>, id: &str) -> Result<Option<Secret<String>>> {
     let kept = ctx.site.vault.get(&vault_name(id))?;
     kept.map(|secret| Ok(Secret::new(String::from_utf8(secret.expose().clone())?))).transpose()
@@ -114,7 +160,8 @@ pub(super) struct AddTarget {
     pub name: Name,
     /// Where it is.
     pub settings: target::Settings,
-    /// Password, key or secret access key, where the kind needs one. It is kept in the vault and never shown.
+    /// Password, key or secret access key, where the kind needs one, or `secret://` and the name of a secret. It is kept
+    /// in the vault and never shown.
     #[serde(default)]
     pub secret: Option<Secret<String>>,
     /// Whether a copy there has left the building.
@@ -127,7 +174,8 @@ pub(super) fn add(ctx: &Ctx<'_>, input: AddTarget) -> Result<Target> {
     let permit = ctx.require("backups.target_add")?;
     let random = ctx.site.clock.random::<5>();
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let target = Target {
+    let given = Given::of(input.secret)?;
+    let mut target = Target {
         id,
         name: input.name,
         on: true,
@@ -135,21 +183,35 @@ pub(super) fn add(ctx: &Ctx<'_>, input: AddTarget) -> Result<Target> {
         settings: input.settings,
         added: ctx.now,
         by: ctx.actor.text(),
+        secret: None,
         fares: Fares::default(),
     };
+    let secret = match &given {
+        Given::Nothing => None,
+        Given::Own(secret) => Some(secret.clone()),
+        Given::Reference(reference) => {
+            secrets::may_refer(ctx)?;
+            Some(resolve(ctx, reference, &target)?)
+        }
+    };
     // What cannot even be opened is refused here, by name, and not at night.
-    target.settings.open(input.secret.clone(), &ctx.site.egress, &ctx.site.clock)?;
-    keep_secret(ctx, &target.id, input.secret)?;
+    target.settings.open(secret, &ctx.site.egress, &ctx.site.clock)?;
+    match given {
+        Given::Nothing => {}
+        Given::Own(secret) => keep_secret(ctx, &target.id, &secret)?,
+        Given::Reference(reference) => target.secret = Some(reference),
+    }
     let written = permit.write(|change| {
         if change.tx.prefix(&TARGETS, &ctx.tenant, TARGETS_MAX)?.len() >= TARGETS_MAX {
             return Err(Error::too_many(format!("{TARGETS_MAX} targets")).hint("remove one first"));
         }
+        if let Some(reference) = &target.secret {
+            let (user, title) = target.user();
+            secrets::hold(ctx, change, reference, &user, &title)?;
+        }
         change.tx.put(&TARGETS, &(ctx.tenant, target.id.clone()), &target)?;
-        change.tell(
-            "backups.target_added",
-            &target.id,
-            json!({ "name": target.name, "settings": target.settings }),
-        );
+        let detail = json!({ "name": target.name, "settings": target.settings, "refers_to": target.secret });
+        change.tell("backups.target_added", &target.id, detail);
         Ok(())
     });
     if written.is_err() {
@@ -160,13 +222,7 @@ pub(super) fn add(ctx: &Ctx<'_>, input: AddTarget) -> Result<Target> {
     Ok(target)
 }
 
-fn keep_secret(ctx: &Ctx<'_>, id: &str, secret: Option<Secret<String>>) -> Result<()> {
-    let Some(secret) = secret.filter(|secret| !secret.expose().is_empty()) else { return Ok(()) };
-    if secret.expose().len() > SECRET_BYTES_MAX {
-        return Err(
-            Error::invalid("the secret is too long").hint(format!("at most {SECRET_BYTES_MAX} bytes"))
-        );
-    }
+fn keep_secret(ctx: &Ctx<'_>, id: &str, secret: &Secret<String>) -> Result<()> {
     ctx.site.vault.put(&vault_name(id), secret.expose().as_bytes())
 }
 
@@ -187,7 +243,7 @@ pub(super) struct ChangeTarget {
     /// Where it is.
     #[serde(default)]
     pub settings: Option<target::Settings>,
-    /// A new secret; without one the old one stays.
+    /// A new secret, or `secret://` and the name of one; without it the old one stays.
     #[serde(default)]
     pub secret: Option<Secret<String>>,
 }
@@ -196,26 +252,55 @@ pub(super) struct ChangeTarget {
 pub(super) fn change(ctx: &Ctx<'_>, input: ChangeTarget) -> Result<Target> {
     let permit = ctx.require("backups.target_change")?;
     let before = find(&ctx.read()?, ctx, &input.id)?;
+    let given = Given::of(input.secret)?;
+    if let Given::Reference(reference) = &given {
+        secrets::may_refer(ctx)?;
+        resolve(ctx, reference, &before)?;
+    }
     if let Some(settings) = &input.settings {
-        let secret = match &input.secret {
-            Some(secret) => Some(secret.clone()),
-            None => secret_of(ctx, &before.id)?,
+        let secret = match &given {
+            Given::Own(secret) => Some(secret.clone()),
+            Given::Reference(reference) => Some(resolve(ctx, reference, &before)?),
+            Given::Nothing => {
+                if before.secret.is_some() {
+                    // Where it goes is changed: whoever may not use the secret must not send it elsewhere.
+                    secrets::may_refer(ctx)?;
+                }
+                before.secret(ctx)?
+            }
         };
         settings.open(secret, &ctx.site.egress, &ctx.site.clock)?;
         before.withdraw(ctx)?;
     }
-    keep_secret(ctx, &before.id, input.secret)?;
-    let target = permit.write(|change| {
+    if let Given::Own(secret) = &given {
+        keep_secret(ctx, &before.id, secret)?;
+    }
+    let (target, own_is_over) = permit.write(|change| {
         let mut target = find(change.tx, ctx, &input.id)?;
+        let (user, _) = target.user();
+        if let (false, Some(old)) = (matches!(given, Given::Nothing), target.secret.take()) {
+            secrets::let_go(ctx, change, &old, &user)?;
+        }
         target.name = input.name.unwrap_or(target.name);
         target.on = input.on.unwrap_or(target.on);
         target.outside = input.outside.unwrap_or(target.outside);
         target.settings = input.settings.unwrap_or(target.settings);
+        let own_is_over = matches!(given, Given::Reference(_));
+        if let Given::Reference(reference) = given {
+            let (user, title) = target.user();
+            secrets::hold(ctx, change, &reference, &user, &title)?;
+            target.secret = Some(reference);
+        }
         change.tx.put(&TARGETS, &(ctx.tenant, target.id.clone()), &target)?;
-        let what = json!({ "name": target.name, "on": target.on, "settings": target.settings });
+        let what = json!({
+            "name": target.name, "on": target.on, "settings": target.settings, "refers_to": target.secret,
+        });
         change.tell("backups.target_changed", &target.id, what);
-        Ok(target)
+        Ok((target, own_is_over))
     })?;
+    if own_is_over {
+        ctx.site.vault.remove(&vault_name(&target.id))?;
+    }
     memory::of(ctx.site).waits.lock().remove(&target.id);
     target.allow(ctx)?;
     Ok(target)
@@ -233,6 +318,9 @@ pub(super) fn remove(ctx: &Ctx<'_>, input: TargetById) -> Result<()> {
     let target = ctx.require("backups.target_remove")?.write(|change| {
         let target = find(change.tx, ctx, &input.id)?;
         change.tx.delete(&TARGETS, &(ctx.tenant, target.id.clone()))?;
+        if let Some(reference) = &target.secret {
+            secrets::let_go(ctx, change, reference, &target.user().0)?;
+        }
         for mut backup in store::backups(change.tx, ctx.tenant)? {
             if backup.targets.remove(&target.id).is_none() {
                 continue;

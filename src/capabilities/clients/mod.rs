@@ -5,6 +5,7 @@
 //! Invariant: a client that is removed, or whose filters change, is cut off in the same call.
 //! Invariant: its secret is shown once and kept as a digest.
 
+mod events;
 mod model;
 pub mod ops;
 mod pages;
@@ -14,7 +15,7 @@ mod store;
 pub use store::admit;
 
 use crate::base::Result;
-use crate::kit::{Capability, Change, Ctx, Findings, NavItem, Ops, Pages, Restored, Returnable};
+use crate::kit::{Capability, Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Restored, Returnable};
 
 /// The capability.
 pub struct Clients;
@@ -22,6 +23,10 @@ pub struct Clients;
 impl Capability for Clients {
     fn name(&self) -> &'static str {
         "clients"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

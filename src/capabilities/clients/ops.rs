@@ -20,6 +20,7 @@ pub(super) fn register(ops: &mut Ops) {
         "Adds an MQTT client with its filters; its secret is shown once.",
         create,
     );
+    ops.gives("clients.created");
     ops.delete("clients.remove", "/clients/{id}", "Removes an MQTT client and cuts it off.", remove);
 }
 

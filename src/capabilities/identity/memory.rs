@@ -5,14 +5,16 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::door::throttle::{Buckets, Rate};
+use super::door::attempts::Attempts;
+use super::factors::Used;
 use super::model::Digest;
-use crate::base::{Error, Result, Span, Timestamp};
+use crate::base::buckets::{Buckets, Rate};
+use crate::base::{Error, Result, Span, Timestamp, UserId};
 use crate::kit::{PerSite, Site};
 
 /// Buckets of one kind.
@@ -38,6 +40,16 @@ pub(super) struct Memory {
     pub(super) told: Mutex<(Buckets<()>, u64)>,
     /// Last uses of sessions and keys, by digest.
     pub(super) uses: Uses<Digest>,
+    /// Failures of second factors, by address and account. Apart from `pairs`: a right password clears those.
+    pub(super) factors: Mutex<Buckets<(String, String)>>,
+    /// Wrong app codes by account, from wherever they come.
+    pub(super) codes: Mutex<Buckets<UserId>>,
+    /// Half sign-ins.
+    pub(super) attempts: Mutex<Attempts>,
+    /// Challenges of passkeys that were used.
+    pub(super) challenges: Used,
+    /// Passwords that were hashed or checked.
+    pub(super) hashed: AtomicU64,
     hashing: Mutex<(usize, usize)>,
     free: Condvar,
 }
@@ -51,6 +63,12 @@ impl Memory {
             addresses: Mutex::new(Buckets::new(rate(30, 10), BUCKETS_MAX)),
             told: Mutex::new((Buckets::new(rate(20, 15), 1), 0)),
             uses: Uses(RwLock::default()),
+            factors: Mutex::new(Buckets::new(rate(5, 60), BUCKETS_MAX)),
+            // A hundred, then one in five minutes: of a million codes three are right at any time.
+            codes: Mutex::new(Buckets::new(rate(100, 300), BUCKETS_MAX)),
+            attempts: Mutex::default(),
+            challenges: Used::default(),
+            hashed: AtomicU64::new(0),
             hashing: Mutex::new((0, 0)),
             free: Condvar::new(),
         }
@@ -73,6 +91,7 @@ impl Memory {
         state.0 += 1;
         drop(state);
         let _turn = Turn(self);
+        self.hashed.fetch_add(1, Ordering::Relaxed);
         Ok(f())
     }
 }

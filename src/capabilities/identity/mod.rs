@@ -4,12 +4,18 @@
 //! Invariant: the site always has an owner who can sign in, from the moment it is set up.
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
 
+mod browser;
 mod door;
+mod events;
+mod factors;
 mod keys;
+mod look;
 mod memory;
 mod model;
 mod ops;
 mod pages;
+mod passwords;
+mod people;
 mod recovery;
 mod roles;
 mod sessions;
@@ -19,11 +25,15 @@ mod store;
 pub(crate) mod tests;
 
 pub use door::{login_link, needs_setup, setup_code};
-pub use keys::{KeyChosen, KeyMade, key_actor};
-pub use model::{KeyView, SessionView, State, UserView};
+pub use factors::{
+    CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
+};
+pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
+pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
+pub use people::{Exported, ImportAsked, Imported, Profile};
 pub use roles::{Granted, adopt};
-pub use sessions::{COOKIE, session_actor, session_watcher};
+pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 pub use sso::allow_providers;
 
 use std::sync::LazyLock;
@@ -31,7 +41,8 @@ use std::sync::LazyLock;
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Rights, Role,
+    Actor, Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable,
+    Rights, Role,
 };
 
 /// The capability.
@@ -42,9 +53,14 @@ impl Capability for Identity {
         "identity"
     }
 
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
+    }
+
     fn ops(&self, ops: &mut Ops) {
         ops.get("identity.users", "/identity/users", "Lists people.", ops::users);
         ops.post("identity.create", "/identity/users", "Adds a person.", ops::create);
+        ops.gives("identity.created");
         ops.patch("identity.change", "/identity/users/{id}", "Changes a name or role.", ops::change);
         ops.post(
             "identity.disable",
@@ -59,8 +75,17 @@ impl Capability for Identity {
             "Makes a one-time link that sets a new password.",
             ops::reset,
         );
+        ops.gives("identity.link_made");
         roles::ops::routes(ops);
         sso::ops::routes(ops);
+        ops.post(
+            "identity.look_as",
+            "/identity/users/{id}/look",
+            "Looks at the console as another person; nothing can be changed meanwhile.",
+            look::look_as,
+        );
+        ops.post("identity.look_back", "/identity/look-back", "Ends that.", look::look_back);
+        ops.own();
         ops.post("identity.password", "/identity/password", "Changes one's own password.", ops::password);
         ops.own();
         ops.get("identity.sessions", "/identity/sessions", "Lists one's own sessions.", sessions::list);
@@ -72,31 +97,39 @@ impl Capability for Identity {
             sessions::revoke,
         );
         ops.own();
-        ops.get("identity.keys", "/identity/keys", "Lists API keys.", keys::list);
-        ops.post(
-            "identity.key_create",
-            "/identity/keys",
-            "Makes an API key; its text is in this answer and nowhere else.",
-            keys::create,
+        ops.get(
+            "identity.user_sessions",
+            "/identity/users/{id}/sessions",
+            "Lists the sessions of a person.",
+            sessions::of_user,
         );
         ops.post(
-            "identity.key_revoke",
-            "/identity/keys/{id}/revoke",
-            "Ends an API key at once and for good.",
-            keys::revoke,
+            "identity.user_sessions_revoke",
+            "/identity/users/{id}/sessions/revoke",
+            "Ends one session of a person, or all of them.",
+            sessions::revoke_of_user,
         );
+        factors::ops::routes(ops);
+        people::ops(ops);
+        keys::ops::routes(ops);
     }
 
     fn pages(&self, pages: &mut Pages) {
         door::pages::routes(pages);
+        door::pages::second::routes(pages);
+        factors::pages::routes(pages);
+        people::pages::routes(pages);
         pages::routes(pages);
         sso::pages::routes(pages);
+        roles::pages::routes(pages);
+        keys::pages::routes(pages);
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
         jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
         jobs.every(Span::from_minutes(10), "identity.provider_sessions", sso::sweep);
+        jobs.every(Span::from_minutes(10), "identity.keys", keys::sweep);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
@@ -107,6 +140,13 @@ impl Capability for Identity {
                 path: "/people",
                 icon: "users",
                 permission: "identity.read",
+            },
+            NavItem {
+                group: "Help",
+                title: "Signing in",
+                path: "/help/signing-in",
+                icon: "key-round",
+                permission: "agents.read",
             },
             NavItem {
                 group: "Help",
@@ -154,6 +194,10 @@ pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<S
 /// no role. The raised context stays in this capability.
 fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
     match &ctx.actor {
+        Actor::Person { rights, .. } if rights.looks_as.is_some() => {
+            Err(Error::forbidden("you look at the console as somebody else, so nothing can be changed")
+                .hint("go back to yourself first"))
+        }
         Actor::Person { user, session, name, proved, .. } => {
             let actor = Actor::Person {
                 user: *user,

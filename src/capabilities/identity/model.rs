@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Error, KeyId, Name, Result, SessionId, Span, Timestamp, UserId, limits};
+use crate::base::{Error, KeyId, Name, Network, Result, SessionId, Span, Timestamp, UserId, limits};
 
 use super::roles::Granted;
+use crate::kit::Permissions;
+
+use super::factors::{Means, Policy};
 
 /// People of one tenant.
 pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
@@ -12,10 +15,6 @@ pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
 pub(super) const KEYS_MAX: usize = limits::PAGE_ROWS_MAX;
 /// Characters of a login name.
 pub(super) const LOGIN_CHARACTERS_MAX: usize = 64;
-/// A session that is not used for so long ends.
-pub(super) const SESSION_IDLE: Span = Span::from_hours(8);
-/// A session ends after so long, used or not.
-pub(super) const SESSION_ABSOLUTE: Span = Span::from_hours(24);
 /// A link to sign in with is good for so long.
 pub(super) const LOGIN_LINK_LIFETIME: Span = Span::from_minutes(10);
 /// A link to set a password with is good for so long.
@@ -148,30 +147,6 @@ pub(super) fn login_name(text: &str) -> Result<String> {
     Ok(login)
 }
 
-/// Refuses a password that is too short, too long, or made of who it belongs to.
-pub(super) fn check_password(password: &str, login: &str) -> Result<()> {
-    let characters = password.chars().count();
-    if characters < limits::PASSWORD_CHARACTERS_MIN {
-        return Err(Error::invalid("the password is too short").hint(format!(
-            "at least {} characters; several words are easier than signs",
-            limits::PASSWORD_CHARACTERS_MIN
-        )));
-    }
-    if password.len() > limits::PASSWORD_BYTES_MAX {
-        return Err(Error::invalid("the password is too long")
-            .hint(format!("at most {} bytes", limits::PASSWORD_BYTES_MAX)));
-    }
-    let lower = password.to_lowercase();
-    let mut distinct: Vec<char> = lower.chars().collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() < 5 || (lower.replace(login, "").chars().count() < 8 && lower.contains(login)) {
-        return Err(Error::invalid("the password is too easy to guess")
-            .hint("do not repeat one character or the login name"));
-    }
-    Ok(())
-}
-
 /// A browser that is signed in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Session {
@@ -185,12 +160,43 @@ pub(super) struct Session {
     pub used: Timestamp,
     /// Where it began.
     pub from: String,
+    /// As whom its person looks at the console.
+    #[serde(default)]
+    pub looks_as: Option<UserId>,
+    /// When the person last showed who they are in it; when it began, where that is not known.
+    #[serde(default)]
+    pub proved: Option<Timestamp>,
+    /// By what they came in.
+    #[serde(default)]
+    pub means: Vec<Means>,
+    /// The browser's family.
+    #[serde(default)]
+    pub browser: String,
 }
 
 impl Session {
     /// Whether it is over at `now`, when it was last used at `used`.
-    pub(super) fn is_over(&self, used: Timestamp, now: Timestamp) -> bool {
-        now.since(used) >= SESSION_IDLE || now.since(self.created) >= SESSION_ABSOLUTE
+    pub(super) fn is_over(&self, used: Timestamp, now: Timestamp, policy: &Policy) -> bool {
+        now.since(used) >= policy.idle() || now.since(self.created) >= policy.absolute()
+    }
+
+    /// When the person last showed who they are in it.
+    pub(super) fn proved(&self) -> Timestamp {
+        self.proved.unwrap_or(self.created)
+    }
+
+    /// As lists and the API show it.
+    pub(super) fn view(&self, used: Timestamp, current: bool) -> SessionView {
+        SessionView {
+            id: self.id,
+            created: self.created,
+            used,
+            from: self.from.clone(),
+            proved: self.proved(),
+            means: self.means.clone(),
+            browser: self.browser.clone(),
+            current,
+        }
     }
 }
 
@@ -205,8 +211,21 @@ pub struct SessionView {
     pub used: Timestamp,
     /// Where it began.
     pub from: String,
+    /// When the person last showed who they are in it.
+    pub proved: Timestamp,
+    /// By what they came in.
+    pub means: Vec<Means>,
+    /// The browser's family.
+    pub browser: String,
     /// Whether it is the one that asks.
     pub current: bool,
+}
+
+impl SessionView {
+    /// By what it was begun, in words.
+    pub fn by(&self) -> String {
+        self.means.iter().map(|means| means.word()).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// What a one-time link is good for.
@@ -240,10 +259,22 @@ pub(super) struct ApiKey {
     /// What it may do.
     #[serde(default)]
     pub grants: Vec<Granted>,
+    /// Only these of what its roles include; absent for all of it.
+    #[serde(default)]
+    pub only: Option<Permissions>,
+    /// Networks that it may be used from; empty for all.
+    #[serde(default)]
+    pub networks: Vec<Network>,
     /// Digest of the text.
     pub digest: Digest,
     /// The first characters of the text, to tell keys apart.
     pub shown: String,
+    /// The text from before the last rotation, while it goes on.
+    #[serde(default)]
+    pub old: Option<OldText>,
+    /// Short-lived tokens of another epoch do not work.
+    #[serde(default)]
+    pub epoch: u32,
     /// Who made it, as the journal says.
     pub created_by: String,
     /// When it was made.
@@ -258,7 +289,26 @@ pub(super) struct ApiKey {
     pub revoked: Option<Timestamp>,
 }
 
+/// A text that was replaced and still works.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct OldText {
+    /// Digest of the text.
+    pub digest: Digest,
+    /// Its first characters.
+    pub shown: String,
+    /// Until when it works.
+    pub until: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used: Option<Timestamp>,
+}
+
 impl ApiKey {
+    /// Whether this is the digest of a text that works at `now`.
+    pub(super) fn opens(&self, digest: &Digest, now: Timestamp) -> bool {
+        let old = self.old.as_ref().is_some_and(|old| old.digest == *digest && now < old.until);
+        self.digest == *digest || old
+    }
+
     /// Whether it opens anything at `now`.
     pub(super) fn works(&self, now: Timestamp) -> bool {
         self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
@@ -276,7 +326,14 @@ impl ApiKey {
             name: self.name.clone(),
             roles: words(&self.grants),
             grants: self.grants.clone(),
+            only: self.only.clone(),
+            networks: self.networks.clone(),
             shown: self.shown.clone(),
+            old: self.old.as_ref().filter(|old| now < old.until).map(|old| OldTextView {
+                shown: old.shown.clone(),
+                until: old.until,
+                last_used: old.last_used,
+            }),
             created_by: self.created_by.clone(),
             created: self.created,
             last_used: self.last_used,
@@ -285,6 +342,17 @@ impl ApiKey {
             state,
         }
     }
+}
+
+/// A text that was replaced and still works.
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct OldTextView {
+    /// Its first characters.
+    pub shown: String,
+    /// Until when it works.
+    pub until: Timestamp,
+    /// When it was last used.
+    pub last_used: Option<Timestamp>,
 }
 
 /// A key as lists and the API show it: without the digest.
@@ -298,8 +366,14 @@ pub struct KeyView {
     pub roles: String,
     /// What it may do.
     pub grants: Vec<Granted>,
+    /// Only these of what its roles include; absent for all of it.
+    pub only: Option<Permissions>,
+    /// Networks that it may be used from; empty for all.
+    pub networks: Vec<Network>,
     /// The first characters of the text.
     pub shown: String,
+    /// The text from before the last rotation, while it goes on.
+    pub old: Option<OldTextView>,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
@@ -360,20 +434,6 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_measured_in_characters() {
-        for (password, login, legal) in [
-            ("correct horse battery", "ines", true),
-            ("kurz", "ines", false),
-            ("äöüßäöüßéèêñçøå", "ines", true),
-            ("aaaaaaaaaaaaaaaaaaaaaa", "ines", false),
-            ("ines.moreau-ines.moreau-ab", "ines.moreau", false),
-            (&"ab cdefg".repeat(200), "ines", false),
-        ] {
-            assert_eq!(check_password(password, login).is_ok(), legal, "{password}");
-        }
-    }
-
-    #[test]
     fn login_names_have_one_spelling() {
         assert_eq!(login_name(" Ines.Moreau ").unwrap(), "ines.moreau");
         for text in ["", "a b", "é", "a/b", &"x".repeat(65)] {
@@ -390,11 +450,16 @@ mod tests {
             created: at(0),
             used: at(0),
             from: String::new(),
+            looks_as: None,
+            proved: None,
+            means: Vec::new(),
+            browser: String::new(),
         };
+        let policy = Policy::default();
         for (used, now, over) in
             [(0, 7, false), (0, 8, true), (7, 14, false), (20, 23, false), (23, 24, true)]
         {
-            assert_eq!(session.is_over(at(used), at(now)), over, "used {used} now {now}");
+            assert_eq!(session.is_over(at(used), at(now), &policy), over, "used {used} now {now}");
         }
     }
 }

@@ -4,14 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::model::{Purpose, State, USERS_MAX, User, UserView, check_password, keeps_an_owner, login_name};
+use super::model::{Purpose, State, USERS_MAX, User, UserView, keeps_an_owner, login_name};
+use super::passwords::check_password;
 use super::roles::{self, Granted, Standing};
 use super::store::{self, LOGINS, USERS};
 use super::{door, memory, own, sessions};
 use crate::base::{Error, Name, Page, Result, Secret, UserId, kind};
 use crate::engine::crypto::{hash_password, verify_password};
 use crate::engine::store::Read;
-use crate::kit::{Actor, ById, Ctx, Nothing, Permit, RoleName, Scope};
+use crate::kit::{Actor, ById, Change, Ctx, Nothing, Permit, RoleName, Scope};
 
 /// Lists people, in the order in which they were added.
 pub(super) fn users(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<UserView>> {
@@ -76,28 +77,31 @@ pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
         created: ctx.now,
         last_login: None,
     };
-    permit.write(|change| {
-        if change.tx.get(&LOGINS, &(ctx.tenant, user.login.clone()))?.is_some() {
-            return Err(Error::conflict(format!("the login name `{}` is taken", user.login))
-                .hint("choose another one, or enable the person who has it"));
-        }
-        if store::users(&*change.tx, ctx.tenant)?.len() >= USERS_MAX {
-            return Err(Error::too_many(format!("{USERS_MAX} people are there already"))
-                .hint("give programs API keys instead"));
-        }
-        change.tx.put(&USERS, &(ctx.tenant, user.id), &user)?;
-        change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
-        let link = match user.password {
-            Some(_) => None,
-            None => Some(door::make_link(ctx, change, user.id, Purpose::Reset)?),
-        };
-        change.tell(
-            "identity.created",
-            user.id,
-            json!({ "login": user.login, "name": user.name, "roles": user.roles(), "grants": user.grants }),
-        );
-        Ok(UserMade { user: user.view(), link })
-    })
+    permit.write(|change| add(ctx, change, &user))
+}
+
+/// Adds a person in an open change; who has no password gets a link.
+pub(super) fn add(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User) -> Result<UserMade> {
+    if change.tx.get(&LOGINS, &(ctx.tenant, user.login.clone()))?.is_some() {
+        return Err(Error::conflict(format!("the login name `{}` is taken", user.login))
+            .hint("choose another one, or enable the person who has it"));
+    }
+    if store::users(&*change.tx, ctx.tenant)?.len() >= USERS_MAX {
+        return Err(Error::too_many(format!("{USERS_MAX} people are there already"))
+            .hint("give programs API keys instead"));
+    }
+    change.tx.put(&USERS, &(ctx.tenant, user.id), user)?;
+    change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
+    let link = match user.password {
+        Some(_) => None,
+        None => Some(door::make_link(ctx, change, user.id, Purpose::Reset)?),
+    };
+    change.tell(
+        "identity.created",
+        user.id,
+        json!({ "login": user.login, "name": user.name, "roles": user.roles(), "grants": user.grants }),
+    );
+    Ok(UserMade { user: user.view(), link })
 }
 
 /// What is changed; what is left out stays.

@@ -1,17 +1,14 @@
-//! Pages for who is signed in: one's own account, and people with their keys.
+//! Pages for who is signed in: one's own account, and people.
 
 use askama::Template;
 
 use super::door::pages::{explain, typed, typed_twice};
-use super::keys::{self, KeyChosen};
-use super::model::{KeyView, SessionView, UserView};
+use super::model::{SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
-use super::{own, sessions, sso};
+use super::people::Profile;
+use super::{factors, own, people, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{ById, Cookie, Ctx, Nothing, PageRequest, Pages, Reply, Shell, Theme};
-
-/// How long a browser remembers the theme.
-const THEME_SECONDS: i64 = 365 * 24 * 3600;
+use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr};
 
 /// Adds the routes.
 pub(super) fn routes(pages: &mut Pages) {
@@ -22,8 +19,6 @@ pub(super) fn routes(pages: &mut Pages) {
     pages.post("/theme", theme);
     pages.get("/people", people);
     pages.post("/people", create);
-    pages.post("/people/keys", create_key);
-    pages.post("/people/keys/{id}/revoke", revoke_key);
     pages.post("/people/{id}/role", change_role);
     pages.post("/people/{id}/disable", disable);
     pages.post("/people/{id}/enable", enable);
@@ -39,6 +34,9 @@ struct AccountPage {
     name_error: String,
     password_error: String,
     sessions: Vec<SessionView>,
+    /// What they have besides the password, in words.
+    factors: String,
+    profile: Profile,
     characters_min: usize,
     own: sso::pages::OwnLinks,
 }
@@ -46,6 +44,8 @@ struct AccountPage {
 /// A person as a row, with what may be done to them.
 struct Person {
     user: UserView,
+    /// What they have besides a password, in a word.
+    factor: &'static str,
     /// Whether it is who looks.
     me: bool,
 }
@@ -56,14 +56,15 @@ struct Typed {
     login: String,
     name: String,
     role: String,
-    days: String,
     error: String,
 }
 
 /// A text that is shown once.
-struct Once {
+pub(super) struct Once {
     title: String,
     text: String,
+    /// The text for a camera; empty for none.
+    picture: Markup,
     hint: &'static str,
 }
 
@@ -71,11 +72,10 @@ struct Once {
 #[template(path = "identity/people.html")]
 struct PeoplePage {
     shell: Shell,
+    filter: String,
     people: Vec<Person>,
-    keys: Vec<KeyView>,
     roles: Vec<String>,
     person: Typed,
-    key: Typed,
     once: Option<Once>,
     error: String,
 }
@@ -113,6 +113,8 @@ fn account_page(
         name_error: name.as_ref().map(explain).unwrap_or_default(),
         password_error: password.as_ref().map(explain).unwrap_or_default(),
         sessions: sessions::list(ctx, Nothing {})?.items,
+        factors: factors::have(&ctx.read()?, ctx.tenant, id)?.words(),
+        profile: people::pages::chosen(ctx)?,
         characters_min: limits::PASSWORD_CHARACTERS_MIN,
         own: sso::pages::own_links(ctx)?,
     };
@@ -140,14 +142,14 @@ fn revoke_session(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     done("/account", "The session has ended")
 }
 
-fn theme(_: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let value = Theme::find(request.field("theme")).word().to_owned();
-    let seconds = if value.is_empty() { 0 } else { THEME_SECONDS };
+fn theme(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let theme = Theme::find(request.field("theme"));
+    people::keep_theme(ctx, theme)?;
     let next = match request.field("next") {
         next if next.starts_with('/') && !next.starts_with("//") && !next.contains('\\') => next,
         _ => "/",
     };
-    Ok(Reply::Redirect(next.to_owned(), vec![Cookie { name: "theme", value, seconds }]))
+    Ok(Reply::Redirect(next.to_owned(), vec![people::theme_cookie(theme)]))
 }
 
 fn people(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -161,21 +163,17 @@ fn people_page(
     fill: impl FnOnce(&mut PeoplePage),
 ) -> Result<Reply> {
     let me = own(ctx).map(|(id, _, _)| id).ok();
-    let people = ops::users(ctx, Nothing {})?.items;
-    let mut keys = keys::list(ctx, Nothing {})?.items;
-    for key in &mut keys {
-        if let Some(name) = super::label(&ctx.read()?, ctx.tenant, &key.created_by)? {
-            key.created_by = name;
-        }
-    }
-    keys.sort_by_key(|key| (key.state != "active", std::cmp::Reverse(key.created)));
+    let filter = request.asked("filter").to_owned();
+    let people = people::found(ctx, &filter)?;
     let mut page = PeoplePage {
         shell: Shell::new(ctx, request, "People", "/people"),
-        people: people.into_iter().map(|user| Person { me: Some(user.id) == me, user }).collect(),
-        keys,
+        filter,
+        people: people
+            .into_iter()
+            .map(|(user, factor)| Person { me: Some(user.id) == me, user, factor })
+            .collect(),
         roles: super::roles::names(ctx)?,
         person: Typed { role: "operator".into(), ..Typed::default() },
-        key: Typed { role: "viewer".into(), days: "365".into(), ..Typed::default() },
         once: None,
         error: String::new(),
     };
@@ -207,7 +205,6 @@ fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
                     login: request.field("login").into(),
                     name: request.field("name").into(),
                     role: request.field("role").into(),
-                    days: String::new(),
                     error: explain(&error),
                 };
             })
@@ -219,6 +216,7 @@ fn link_shown(ctx: &Ctx<'_>, request: &PageRequest, made: ops::UserMade) -> Resu
     people_page(ctx, request, 200, |page| {
         page.once = Some(Once {
             title: format!("Give this link to {}", made.user.name),
+            picture: made.link.as_deref().and_then(|link| qr(link).ok()).unwrap_or_default(),
             text: made.link.unwrap_or_default(),
             hint: "It sets their password and signs them in: once, and within 24 hours. It is not shown again.",
         });
@@ -254,47 +252,6 @@ fn disable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 fn enable(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match ops::enable(ctx, ById { id: request.param("id")? }) {
         Ok(_) => done("/people", "They may sign in again"),
-        Err(error) => refused(ctx, request, error),
-    }
-}
-
-fn create_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let days = || match request.field("days") {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Error::invalid("the number of days is not valid").hint("a whole number, or nothing for no end")
-        }),
-    };
-    let made = request.field("role").parse().and_then(|role| {
-        let scope = request.field("scope").parse()?;
-        keys::create(ctx, KeyChosen { name: request.field("name").parse()?, role, scope, days: days()? })
-    });
-    match made {
-        Ok(made) => people_page(ctx, request, 200, |page| {
-            page.once = Some(Once {
-                title: format!("The key of {}", made.key.name),
-                text: made.text,
-                hint: "Sent as “Authorization: Bearer …”. Copy it now: it is not shown again.",
-            });
-        }),
-        Err(error) => {
-            let error = shown(error)?;
-            people_page(ctx, request, error.kind().status(), |page| {
-                page.key = Typed {
-                    login: String::new(),
-                    name: request.field("name").into(),
-                    role: request.field("role").into(),
-                    days: request.field("days").into(),
-                    error: explain(&error),
-                };
-            })
-        }
-    }
-}
-
-fn revoke_key(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    match keys::revoke(ctx, ById { id: request.param("id")? }) {
-        Ok(_) => done("/people", "The key is revoked"),
         Err(error) => refused(ctx, request, error),
     }
 }

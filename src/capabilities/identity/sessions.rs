@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::factors::{self, Means, Policy};
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
-use super::{memory, own, roles};
+use super::{browser, look, memory, own};
 use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
@@ -55,15 +56,15 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         return Ok(None);
     }
     let (tenant, digest) = (site.tenant, Digest::of(cookie));
-    let (session, user, rights) = {
+    let (session, user, policy, rights) = {
         let read = site.store.read()?;
         let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
-        let rights = roles::rights(&read, tenant, &user.grants, now)?;
-        (session, user, rights)
+        let rights = look::rights(&read, tenant, &session, &user, now)?;
+        (session, user, factors::policy(&read, tenant)?, rights)
     };
     let used = memory::of(site).uses.last(&digest, session.used);
-    if session.is_over(used, now) || !user.is_active() {
+    if session.is_over(used, now, &policy) || !user.is_active() || policy.refuses(&user, &session) {
         return Ok(None);
     }
     let actor = Actor::Person {
@@ -71,23 +72,64 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         session: session.id,
         name: user.name.to_string(),
         rights: Arc::new(rights),
-        proved: session.created,
+        proved: session.proved(),
     };
     Ok(Some(Found { digest, used, actor }))
 }
 
 /// Begins a session in an open change; gives the cookie's value. The oldest session ends when there are too many.
-pub(super) fn begin(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User, id: SessionId) -> Result<String> {
+pub(super) fn begin(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    user: &User,
+    id: SessionId,
+    means: Vec<Means>,
+) -> Result<String> {
     let (text, digest) = Digest::token(PREFIX, &ctx.site.clock);
     let there = store::sessions(&*change.tx, ctx.tenant, user.id)?;
     let over = (there.len() + 1).saturating_sub(limits::SESSIONS_PER_USER_MAX);
     for (old, session) in there.iter().take(over) {
         store::remove_session(change.tx, ctx.tenant, old, session)?;
     }
-    let session =
-        Session { id, user: user.id, created: ctx.now, used: ctx.now, from: ctx.request.from.clone() };
+    let session = Session {
+        id,
+        user: user.id,
+        created: ctx.now,
+        used: ctx.now,
+        from: ctx.request.from.clone(),
+        looks_as: None,
+        proved: Some(ctx.now),
+        means,
+        browser: browser::family(&ctx.request.browser),
+    };
     change.tx.put(&SESSIONS, &(ctx.tenant, digest), &session)?;
     change.tx.put(&SESSIONS_BY_USER, &(ctx.tenant, user.id, id), &digest)?;
+    Ok(text)
+}
+
+/// Notes in an open change that the person has shown again who they are. The cookie gets a new value, so that an older one
+/// that somebody may have copied is raised to nothing.
+pub(super) fn raise(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    user: UserId,
+    id: SessionId,
+    means: Means,
+) -> Result<String> {
+    let there = store::sessions(&*change.tx, ctx.tenant, user)?;
+    let (old, session) = there
+        .into_iter()
+        .find(|(_, session)| session.id == id)
+        .ok_or_else(|| Error::unauthenticated("the session has ended").hint("sign in"))?;
+    let (text, digest) = Digest::token(PREFIX, &ctx.site.clock);
+    store::remove_session(change.tx, ctx.tenant, &old, &session)?;
+    memory::of(ctx.site).uses.forget(&old);
+    let mut session = Session { proved: Some(ctx.now), used: ctx.now, ..session };
+    if !session.means.contains(&means) {
+        session.means.push(means);
+    }
+    change.tx.put(&SESSIONS, &(ctx.tenant, digest), &session)?;
+    change.tx.put(&SESSIONS_BY_USER, &(ctx.tenant, user, id), &digest)?;
     Ok(text)
 }
 
@@ -124,22 +166,22 @@ pub(super) fn end(ctx: &Ctx<'_>, change: &mut Change<'_>, user: UserId, id: Sess
 /// Lists the sessions of who asks, newest first.
 pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
     let (user, current, _) = own(ctx)?;
-    let memory = memory::of(ctx.site);
+    Ok(Page { items: living(ctx, user, Some(current))?, next: None })
+}
+
+/// The sessions of a person that are not over, newest first.
+pub(super) fn living(ctx: &Ctx<'_>, user: UserId, current: Option<SessionId>) -> Result<Vec<SessionView>> {
+    let (memory, read) = (memory::of(ctx.site), ctx.read()?);
+    let policy: Policy = factors::policy(&read, ctx.tenant)?;
     let mut items = Vec::new();
-    for (digest, session) in store::sessions(&ctx.read()?, ctx.tenant, user)? {
+    for (digest, session) in store::sessions(&read, ctx.tenant, user)? {
         let used = memory.uses.last(&digest, session.used);
-        if !session.is_over(used, ctx.now) {
-            items.push(SessionView {
-                id: session.id,
-                created: session.created,
-                used,
-                from: session.from,
-                current: session.id == current,
-            });
+        if !session.is_over(used, ctx.now, &policy) {
+            items.push(session.view(used, Some(session.id) == current));
         }
     }
     items.reverse();
-    Ok(Page { items, next: None })
+    Ok(items)
 }
 
 /// Ends one session of who asks.
@@ -153,6 +195,49 @@ pub(super) fn revoke(ctx: &Ctx<'_>, input: ById<crate::base::kind::Session>) -> 
         store::remove_session(change.tx, ctx.tenant, digest, session)?;
         memory::of(ctx.site).uses.forget(digest);
         change.tell("identity.session_revoked", input.id, serde_json::json!({ "user": user }));
+        Ok(())
+    })?;
+    Ok(Nothing {})
+}
+
+/// Whose sessions are asked for.
+pub(super) fn of_user(ctx: &Ctx<'_>, input: ById<crate::base::kind::User>) -> Result<Page<SessionView>> {
+    ctx.require("identity.read")?;
+    super::ops::find(ctx, input.id)?;
+    let current = own(ctx).ok().map(|(_, session, _)| session);
+    Ok(Page { items: living(ctx, input.id, current)?, next: None })
+}
+
+/// Which sessions of somebody end.
+#[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+pub struct SessionsEnded {
+    /// Whose.
+    pub id: UserId,
+    /// The one that ends; all of them when it is left out.
+    #[serde(default)]
+    pub session: Option<SessionId>,
+}
+
+/// Ends sessions of somebody.
+pub(super) fn revoke_of_user(ctx: &Ctx<'_>, input: SessionsEnded) -> Result<Nothing> {
+    ctx.require("identity.user_sessions_revoke")?.write(|change| {
+        if !change.tx.has(&USERS, &(ctx.tenant, input.id))? {
+            return Err(Error::not_found("user", input.id));
+        }
+        let mut ended = Vec::new();
+        for (digest, session) in store::sessions(&*change.tx, ctx.tenant, input.id)? {
+            if input.session.is_none_or(|only| only == session.id) {
+                store::remove_session(change.tx, ctx.tenant, &digest, &session)?;
+                memory::of(ctx.site).uses.forget(&digest);
+                ended.push(session.id);
+            }
+        }
+        if let (Some(only), true) = (input.session, ended.is_empty()) {
+            return Err(Error::not_found("session", only));
+        }
+        for id in &ended {
+            change.tell("identity.session_revoked", id, serde_json::json!({ "user": input.id }));
+        }
         Ok(())
     })?;
     Ok(Nothing {})
@@ -177,9 +262,10 @@ pub(super) fn sweep(ctx: &Ctx<'_>) -> Result<()> {
     const ROWS_MAX: usize = 2_000;
     let memory = memory::of(ctx.site);
     let read = ctx.read()?;
+    let policy = factors::policy(&read, ctx.tenant)?;
     let mut sessions = Vec::new();
     for ((_, digest), session) in read.prefix(&SESSIONS, &ctx.tenant, ROWS_MAX)? {
-        if session.is_over(memory.uses.last(&digest, session.used), ctx.now) {
+        if session.is_over(memory.uses.last(&digest, session.used), ctx.now, &policy) {
             sessions.push((digest, session));
         }
     }

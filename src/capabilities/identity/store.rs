@@ -1,5 +1,7 @@
 //! Tables of people, sessions, keys and one-time links.
 
+use super::factors::store as factors;
+use super::keys::SignerRow;
 use super::model::{ApiKey, Digest, Link, Session, User};
 use super::roles::MadeRole;
 use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
@@ -8,7 +10,7 @@ use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 9] = [
+pub(super) const NAMES: [&str; 16] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -18,6 +20,13 @@ pub(super) const NAMES: [&str; 9] = [
     "identity_links",
     "identity_setup",
     "identity_roles",
+    "identity_signers",
+    factors::NAMES[0],
+    factors::NAMES[1],
+    factors::NAMES[2],
+    factors::NAMES[3],
+    factors::NAMES[4],
+    super::people::NAMES[0],
 ];
 
 impl Digest {
@@ -64,6 +73,9 @@ pub(super) static SETUP: Table<TenantId, Digest> = Table::new(NAMES[7]);
 
 /// Roles that were made here, by name.
 pub(super) static ROLES: Table<(TenantId, String), MadeRole> = Table::new(NAMES[8]);
+
+/// Who signs short-lived tokens, or has signed some that are not over, by the identifier of its public key.
+pub(super) static SIGNERS: Table<(TenantId, String), SignerRow> = Table::new(NAMES[9]);
 
 /// Everybody, in the order in which they were added.
 pub(super) fn users(read: &impl Read, tenant: TenantId) -> Result<Vec<User>> {

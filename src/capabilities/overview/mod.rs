@@ -21,6 +21,7 @@ impl Capability for Overview {
         vec![
             item("Fleet", "Overview", "/", "layout-dashboard"),
             item("Help", "Backup and restore", "/help/backups", "archive"),
+            item("Help", "Network and certificate", "/help/network", "network"),
             item("Help", "Messages of agents", "/help/messages", "radio"),
             item("Help", "API", "/help/api", "file-text"),
         ]

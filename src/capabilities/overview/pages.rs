@@ -6,6 +6,7 @@ mod backups;
 mod home;
 mod list;
 mod messages;
+mod network;
 mod one;
 mod palette;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) fn register(pages: &mut Pages) {
     pages.get("/palette", palette::show);
     pages.get("/help/messages", messages::show);
     pages.get("/help/backups", backups::show);
+    pages.get("/help/network", network::show);
     pages.live("overview", home::live);
     pages.live("fleet", home::fleet_live);
     pages.live("agents", list::live);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the stored name wins over the configured one; the name in memory is the stored one.
 
+mod events;
 mod ops;
 mod pages;
 mod recovery;
@@ -13,7 +14,7 @@ pub use ops::{SettingsChanged, SettingsView};
 
 use crate::base::Result;
 use crate::engine::store::Read;
-use crate::kit::{Capability, Ctx, Findings, NavItem, Ops, Pages, Returnable, Site};
+use crate::kit::{Capability, Ctx, EventKind, Findings, NavItem, Ops, Pages, Returnable, Site};
 
 /// The capability.
 pub struct Settings;
@@ -21,6 +22,10 @@ pub struct Settings;
 impl Capability for Settings {
     fn name(&self) -> &'static str {
         "settings"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

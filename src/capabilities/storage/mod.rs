@@ -8,6 +8,7 @@
 //! Invariant: a level is entered at its limit and left only with room to spare, so that it does not flutter.
 //! Invariant: what a verification found is kept with its date; it changes nothing that it looks at.
 
+mod events;
 mod look;
 mod model;
 mod ops;
@@ -25,7 +26,7 @@ pub use ops::StorageView;
 pub use verify::Check;
 
 use crate::base::{Result, Span};
-use crate::kit::{Capability, Ctx, Findings, Jobs, NavItem, Ops, Pages};
+use crate::kit::{Capability, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages};
 
 /// The capability.
 pub struct Storage;
@@ -33,6 +34,10 @@ pub struct Storage;
 impl Capability for Storage {
     fn name(&self) -> &'static str {
         "storage"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

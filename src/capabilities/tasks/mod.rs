@@ -8,6 +8,7 @@
 //! Invariant: output is appended by offset, so repetition adds nothing; it is bounded and says when it was cut.
 
 mod dispatch;
+mod events;
 mod follow;
 mod model;
 pub mod ops;
@@ -22,7 +23,7 @@ pub use pages::{TaskRow, tone};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -32,6 +33,10 @@ pub struct Tasks;
 impl Capability for Tasks {
     fn name(&self) -> &'static str {
         "tasks"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

@@ -8,7 +8,7 @@ use super::{State, Task, dispatch};
 use crate::base::{AgentId, Error, Page, Result, TaskId, kind, limits};
 use crate::capabilities::agents;
 use crate::engine::store::Read;
-use crate::kit::{ById, Change, Ctx, Ops};
+use crate::kit::{ById, Change, Ctx, Ops, Permit};
 use crate::wire::Work;
 
 /// Seconds that a task may run when the caller names no number.
@@ -65,7 +65,8 @@ pub struct CreateTask {
 /// Queues a task for one agent.
 pub fn create(ctx: &Ctx<'_>, input: CreateTask) -> Result<Task> {
     check(&input.work, input.seconds_max)?;
-    let task = ctx.require("tasks.create")?.write(|change| queue(ctx, change, &input))?;
+    let task =
+        agents::permit(ctx, "tasks.create", input.agent)?.write(|change| queue(ctx, change, &input))?;
     dispatch::wake(ctx, task.agent);
     Ok(task)
 }
@@ -92,7 +93,7 @@ pub struct CreatedMany {
 /// Queues the same task for every active agent that the filter selects, in one change.
 pub fn create_many(ctx: &Ctx<'_>, input: CreateMany) -> Result<CreatedMany> {
     check(&input.work, input.seconds_max)?;
-    let permit = ctx.require("tasks.create_many")?;
+    let (permit, sight) = ctx.require_within("tasks.create_many")?;
     let (mut wanted, mut after) = (Vec::new(), None);
     loop {
         let asked = agents::ops::ListAgents {
@@ -102,7 +103,8 @@ pub fn create_many(ctx: &Ctx<'_>, input: CreateMany) -> Result<CreatedMany> {
             ..Default::default()
         };
         let page = agents::ops::list(ctx, asked)?;
-        wanted.extend(page.items.into_iter().filter(|view| view.agent.is_active()).map(|view| view.agent.id));
+        let fit = |view: &agents::AgentView| view.agent.is_active() && sight.sees(&*view.agent);
+        wanted.extend(page.items.into_iter().filter(fit).map(|view| view.agent.id));
         after = page.next;
         if after.is_none() {
             break;
@@ -194,10 +196,18 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
     Ok(task)
 }
 
+/// The permit to do something with a task, by the agent that it is for.
+fn permit<'a>(ctx: &'a Ctx<'_>, permission: &'static str, id: TaskId) -> Result<Permit<'a>> {
+    if ctx.sight(permission)?.is_everything() {
+        return ctx.require(permission);
+    }
+    let agent = find(ctx, ById { id })?.task.agent;
+    agents::permit(ctx, permission, agent)
+}
+
 /// Queues the work of a task that has ended once more, as a new task.
 pub fn repeat(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<Task> {
-    let permit = ctx.require("tasks.repeat")?;
-    let task = permit.write(|change| {
+    let task = permit(ctx, "tasks.repeat", input.id)?.write(|change| {
         let before = store::find(change.tx, ctx.tenant, input.id)?;
         if !before.state.is_final() {
             return Err(Error::conflict(format!("task `{}` has not ended", before.id))
@@ -235,7 +245,7 @@ const SCAN_ROWS_MAX: usize = 5_000;
 
 /// Lists tasks, newest first.
 pub fn list(ctx: &Ctx<'_>, input: ListTasks) -> Result<Page<Task>> {
-    ctx.require("tasks.read")?;
+    let mut eyes = agents::Eyes::of(ctx, "tasks.read")?;
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let end: TaskId = match input.after.as_deref() {
         None | Some("") => TaskId::from_bits(u128::MAX),
@@ -262,7 +272,15 @@ pub fn list(ctx: &Ctx<'_>, input: ListTasks) -> Result<Page<Task>> {
         "open" => !task.state.is_final(),
         state => task.state.word() == state,
     };
-    let items: Vec<Task> = tasks.into_iter().filter(wanted).take(limit).collect();
+    let mut items = Vec::new();
+    for task in tasks.into_iter().filter(wanted) {
+        if eyes.see(ctx, &read, task.agent)? {
+            items.push(task);
+        }
+        if items.len() == limit {
+            break;
+        }
+    }
     let next =
         if items.len() == limit { items.last().map(|t| t.id) } else { last_scanned.filter(|_| !scanned_all) };
     Ok(Page { items, next: next.map(|id| id.to_string()) })
@@ -284,9 +302,12 @@ pub struct TaskView {
 
 /// Shows a task with its output.
 pub fn find(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<TaskView> {
-    ctx.require("tasks.read")?;
+    let mut eyes = agents::Eyes::of(ctx, "tasks.read")?;
     let read = ctx.read()?;
     let task = store::find(&read, ctx.tenant, input.id)?;
+    if !eyes.see(ctx, &read, task.agent)? {
+        return Err(Error::not_found("task", input.id));
+    }
     let output = store::output(&read, ctx.tenant, task.id)?;
     let truncated = output.len() as u64 > task.output_bytes;
     Ok(TaskView { agent_name: agents::named(&read, ctx.tenant, task.agent)?, output, truncated, task })
@@ -294,7 +315,7 @@ pub fn find(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<TaskView> {
 
 /// Stops a task.
 pub fn cancel(ctx: &Ctx<'_>, input: ById<kind::Task>) -> Result<Task> {
-    let task = ctx.require("tasks.cancel")?.write(|change| {
+    let task = permit(ctx, "tasks.cancel", input.id)?.write(|change| {
         let task = store::find(change.tx, ctx.tenant, input.id)?.cancel(ctx.now)?;
         store::put(change.tx, ctx.tenant, &task)?;
         change.tell("tasks.cancelled", task.id, json!({ "agent": task.agent }));

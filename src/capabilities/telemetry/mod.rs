@@ -6,6 +6,7 @@
 //! Invariant: telemetry tells at most one event a batch, never one a sample.
 
 mod check;
+mod events;
 mod ingest;
 mod model;
 pub mod ops;
@@ -18,7 +19,7 @@ pub use pages::{EventRow, tone, word};
 pub use store::recent;
 
 use crate::base::{Result, Span};
-use crate::kit::{Capability, Ctx, Findings, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::kit::{Capability, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Uplinks};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -27,6 +28,10 @@ pub struct Telemetry;
 impl Capability for Telemetry {
     fn name(&self) -> &'static str {
         "telemetry"
+    }
+
+    fn events(&self) -> &'static [EventKind] {
+        events::EVENTS
     }
 
     fn ops(&self, ops: &mut Ops) {

@@ -30,6 +30,7 @@ pub(super) fn register(ops: &mut Ops) {
         names,
     );
     ops.get("telemetry.logs", "/agents/{agent}/logs", "Reads an agent's log lines, oldest first.", logs);
+    ops.costs(5);
     ops.get("telemetry.events", "/events", "Lists events, newest first.", events);
 }
 
@@ -68,8 +69,7 @@ pub struct Point {
 
 /// Reads one series.
 pub fn query(ctx: &Ctx<'_>, input: QuerySeries) -> Result<Vec<Point>> {
-    ctx.require("telemetry.read")?;
-    agents::named(&ctx.read()?, ctx.tenant, input.agent)?;
+    agents::seen(ctx, "telemetry.read", input.agent)?;
     let to = input.to.unwrap_or(ctx.now);
     let from = input.from.unwrap_or(to - Span::from_hours(1));
     if from >= to {
@@ -96,7 +96,7 @@ pub struct SeriesView {
 
 /// Lists an agent's series.
 pub fn names(ctx: &Ctx<'_>, input: ById<crate::base::kind::Agent>) -> Result<Vec<SeriesView>> {
-    ctx.require("telemetry.read")?;
+    agents::seen(ctx, "telemetry.read", input.id)?;
     let latest = ctx.site.series.latest_all(input.id.bits());
     let mut views: Vec<SeriesView> = latest
         .into_iter()
@@ -136,7 +136,7 @@ pub struct QueryLogs {
 
 /// Reads the newest lines that match, oldest first.
 pub fn logs(ctx: &Ctx<'_>, input: QueryLogs) -> Result<Vec<LogEntry>> {
-    ctx.require("telemetry.read")?;
+    agents::seen(ctx, "telemetry.read", input.agent)?;
     let limit = input.limit.unwrap_or(200).clamp(1, limits::PAGE_ROWS_MAX);
     let least = input.severity.map_or(0, model::level);
     let entries = ctx.site.logs.tail(input.agent.bits(), input.from, input.to, least, &input.words, limit)?;
@@ -185,7 +185,7 @@ impl Subject for EventView {
 
 /// Lists events, newest first.
 pub fn events(ctx: &Ctx<'_>, input: QueryEvents) -> Result<Page<EventView>> {
-    ctx.require("telemetry.read")?;
+    let mut eyes = agents::Eyes::of(ctx, "telemetry.read")?;
     let selector = Selector::parse(&input.filter)?;
     let limit = input.limit.unwrap_or(limits::PAGE_ROWS_DEFAULT).clamp(1, limits::PAGE_ROWS_MAX);
     let first: EventKey = (ctx.tenant, Timestamp::from_milliseconds(i64::MIN), AgentId::from_bits(0), 0);
@@ -201,7 +201,7 @@ pub fn events(ctx: &Ctx<'_>, input: QueryEvents) -> Result<Page<EventView>> {
     let (mut items, mut last) = (Vec::new(), None);
     for (key, event) in rows {
         last = Some(key);
-        if input.agent.is_some_and(|agent| agent != key.2) {
+        if input.agent.is_some_and(|agent| agent != key.2) || !eyes.see(ctx, &read, key.2)? {
             continue;
         }
         let view = store::shown(&read, key, event)?;

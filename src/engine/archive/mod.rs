@@ -32,14 +32,18 @@ mod pace;
 mod reader;
 mod shares;
 mod source;
+mod steady;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod zip;
 
 pub use key::{Recipient, RecoveryKey};
 pub use pace::{Pace, Paced, Progress, Stopped};
 pub use reader::{Reader, Verified, inspect};
+pub use steady::Steady;
 pub use writer::{Summary, Writer};
+pub use zip::{ZIP_BYTES_MAX, ZIP_FILES_MAX, ZipReader, ZipWriter};
 
 /// Longest name of an entry, in bytes; its parts are shorter yet.
 pub const ENTRY_NAME_BYTES_MAX: usize = 155;

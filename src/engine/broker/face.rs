@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::{AgentId, Result, Span, TenantId};
+use crate::base::{AgentId, Networks, Result, Span, TenantId};
 use crate::engine::clock::Clock;
 use crate::wire::{DownKind, UpKind};
 
@@ -15,6 +15,8 @@ pub struct Settings {
     pub tls: Option<(SocketAddr, Arc<rustls::ServerConfig>)>,
     /// Address of the listener without TLS.
     pub plain: Option<SocketAddr>,
+    /// Addresses that may connect, to either listener.
+    pub networks: Networks,
     /// The bounds.
     pub limits: Limits,
     /// Time and session numbers.

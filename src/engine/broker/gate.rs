@@ -20,12 +20,14 @@ use super::inbound::Inbound;
 use super::registry::{Counters, Doors, Identity, Seat, Seats, count};
 use super::session::{Hearing, Role, Session};
 use super::stream::Stream;
+use crate::base::Networks;
 use crate::base::limits::MQTT_CONNECT_BYTES_MAX;
 use crate::engine::clock::Clock;
 use crate::wire::{Topic, UpKind};
 
 /// What all parts of the broker share.
 pub(super) struct Core {
+    pub(super) networks: Networks,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) doorkeeper: Arc<dyn Doorkeeper>,

@@ -38,6 +38,10 @@ pub(super) async fn listen(core: Arc<Core>, listener: TcpListener, tls: Option<T
             continue;
         }
         count(&core.counters.accepted);
+        if !core.networks.let_in(peer.ip()) {
+            core.refused(peer, "", "its address may not connect");
+            continue;
+        }
         let limits = &core.limits;
         let door = core.doors.enter(peer.ip(), limits.connections_max, limits.connections_per_address_max);
         let Some(door) = door else {

@@ -40,7 +40,7 @@ impl Broker {
         doorkeeper: Arc<dyn Doorkeeper>,
         inbound: mpsc::Sender<Inbound>,
     ) -> Result<Broker> {
-        let Settings { tls, plain, limits, clock } = settings;
+        let Settings { tls, plain, networks, limits, clock } = settings;
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .max_blocking_threads(64)
@@ -62,6 +62,7 @@ impl Broker {
             closures: AtomicU64::new(0),
             admissions: Arc::new(Semaphore::new(limits.admissions_max.max(1))),
             refusals: Mutex::new((clock.monotonic(), f64::from(limits.refusals_per_second_max))),
+            networks,
             limits,
             clock,
         });

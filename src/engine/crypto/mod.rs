@@ -7,7 +7,7 @@
 //! Invariant: no private key and no secret lies on the server's disk in the clear; the vault seals each of them.
 //! Invariant: at every instant, also after a crash, the vault opens by the key-encryption key that is then in its place, and
 //! whatever any data key ever sealed opens as long as the vault's ring is there.
-//! Invariant: TLS is 1.3, with a provider that is named here and never taken from a process-wide default.
+//! Invariant: TLS is 1.3, where nobody has switched 1.2 on, with a provider that is named here and never taken from a process-wide default.
 //! Invariant: a client certificate names who it is in one place only, the URI `muster:agent:{id}`, which we wrote.
 
 mod authority;
@@ -15,22 +15,35 @@ mod certificate;
 mod data;
 mod data_keys;
 mod join_code;
+mod jwt;
 mod kek;
+mod passkey;
 mod passwords;
 mod private;
 mod signer;
+mod supplied;
 mod tls;
 mod tokens;
+mod totp;
 mod vault;
 
 pub use authority::{Authority, ServerCertificate, SigningRequest, signing_request};
 pub use certificate::{Fingerprint, identity_of, lifetime_of, pem_of, pem_to_der, request_key, serial_of};
 pub use data::DataSeal;
 pub use join_code::JoinCode;
+pub use jwt::{JWT_BYTES_MAX, from_base64, jwk, looks_like_jwt, sign_jwt, verify_jwt};
 pub use kek::Kek;
+#[cfg(test)]
+pub(crate) use passkey::tests as passkey_tests;
+pub use passkey::{
+    Asserted, CREDENTIAL_BYTES_MAX, Ceremony, PASSKEY_KINDS, Registered, assert as passkey_assert,
+    register as passkey_register,
+};
 pub use passwords::{hash_password, verify_password};
 pub use private::{private_folder, write_private};
 pub use signer::Signer;
-pub use tls::{Pin, ServerTls, client_config};
+pub use supplied::Supplied;
+pub use tls::{Minimum, Pin, ServerTls, client_config};
 pub use tokens::{digest, token, well_formed};
+pub use totp::{TOTP_DIGITS, TOTP_STEP_SECONDS, TotpSecret, totp_step};
 pub use vault::Vault;

@@ -50,7 +50,23 @@ impl Signer {
         })
     }
 
-    fn of_seed(seed: &[u8]) -> Result<Signer> {
+    /// The public key as it is.
+    pub fn public_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    /// The signature of `message` as it is.
+    pub fn sign_bytes(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+
+    /// Whether `signature` is that of `message` by the key that belongs to `public`.
+    pub fn fits(public: &[u8], message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, public).verify(message, signature).is_ok()
+    }
+
+    /// The signer of this seed of 32 bytes, which the caller keeps.
+    pub fn of_seed(seed: &[u8]) -> Result<Signer> {
         Ed25519KeyPair::from_seed_unchecked(seed)
             .map(Signer)
             .map_err(|e| Error::internal(format!("the signing key is not usable: {e}")))

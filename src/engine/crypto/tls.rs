@@ -19,6 +19,7 @@ use rustls::{
 
 use super::authority::{Authority, ServerCertificate};
 use super::certificate::{self, Fingerprint};
+use super::supplied::Supplied;
 use crate::base::{Error, Result, Secret};
 use crate::engine::clock::Clock;
 
@@ -27,13 +28,23 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
+/// The oldest version that a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Minimum {
+    /// TLS 1.3, and nothing else.
+    #[default]
+    Tls13,
+    /// TLS 1.2 too: with forward secrecy and authenticated ciphers only, for the provider knows no others.
+    Tls12,
+}
+
 /// Server side of TLS. Certificates are replaced while connections go on. Cloning gives the same one.
 #[derive(Clone)]
 pub struct ServerTls(Arc<Inner>);
 
 struct Inner {
-    https: Arc<Current>,
-    mqtt: Arc<Current>,
+    own: Arc<Current>,
+    https: Arc<Https>,
     authority: Vec<u8>,
     clock: Clock,
 }
@@ -41,56 +52,61 @@ struct Inner {
 impl ServerTls {
     /// Serves `certificate` everywhere and lets in clients of `authority`.
     pub fn new(authority: &Authority, certificate: &ServerCertificate, clock: &Clock) -> Result<ServerTls> {
-        let key = certified(certificate)?;
-        let current = || Arc::new(Current(RwLock::new(Arc::clone(&key))));
+        let own = Arc::new(Current(RwLock::new(certified(certificate)?)));
         Ok(ServerTls(Arc::new(Inner {
-            https: current(),
-            mqtt: current(),
+            https: Arc::new(Https { supplied: RwLock::new(None), own: own.clone() }),
+            own,
             authority: authority.certificate_der().to_vec(),
             clock: clock.clone(),
         })))
     }
 
-    /// From the next handshake on, both listeners serve `certificate`.
+    /// From the next handshake on, `certificate` is the one of our own authority: for MQTT, and for HTTPS unless another
+    /// is supplied.
     pub fn replace(&self, certificate: &ServerCertificate) -> Result<()> {
-        let key = certified(certificate)?;
-        *self.0.https.0.write() = Arc::clone(&key);
-        *self.0.mqtt.0.write() = key;
+        *self.0.own.0.write() = certified(certificate)?;
         Ok(())
     }
 
-    /// From the next handshake on, browsers get `certificate`: one that the site's own authority signed.
-    pub fn replace_https(&self, certificate: &ServerCertificate) -> Result<()> {
-        *self.0.https.0.write() = certified(certificate)?;
-        Ok(())
+    /// From the next handshake on, browsers and API clients get this certificate.
+    pub fn supply(&self, supplied: &Supplied) {
+        *self.0.https.supplied.write() = Some(supplied.certified());
     }
 
     /// For browsers and API clients: no client certificate is asked for.
-    pub fn https_config(&self) -> Result<ServerConfig> {
-        let mut config = self.builder()?.with_no_client_auth().with_cert_resolver(self.0.https.clone());
+    pub fn https_config(&self, minimum: Minimum) -> Result<ServerConfig> {
+        let mut config =
+            self.builder(minimum)?.with_no_client_auth().with_cert_resolver(self.0.https.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 
     /// For MQTT: a client may bring a certificate of our authority; one of anybody else's is refused.
-    pub fn mqtt_config(&self) -> Result<ServerConfig> {
+    pub fn mqtt_config(&self, minimum: Minimum) -> Result<ServerConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.0.authority.clone()))?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .allow_unauthenticated()
             .build()?;
         let mut config =
-            self.builder()?.with_client_cert_verifier(verifier).with_cert_resolver(self.0.mqtt.clone());
+            self.builder(minimum)?.with_client_cert_verifier(verifier).with_cert_resolver(self.0.own.clone());
         // No resumption: a revoked certificate must be seen again on every connection.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
     }
 
-    fn builder(&self) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>> {
+    fn builder(
+        &self,
+        minimum: Minimum,
+    ) -> Result<rustls::ConfigBuilder<ServerConfig, rustls::WantsVerifier>> {
+        use rustls::version::{TLS12, TLS13};
         let time = Arc::new(Time(self.0.clock.clone()));
-        Ok(ServerConfig::builder_with_details(provider(), time)
-            .with_protocol_versions(&[&rustls::version::TLS13])?)
+        let versions: &[_] = match minimum {
+            Minimum::Tls13 => &[&TLS13],
+            Minimum::Tls12 => &[&TLS13, &TLS12],
+        };
+        Ok(ServerConfig::builder_with_details(provider(), time).with_protocol_versions(versions)?)
     }
 }
 
@@ -153,6 +169,20 @@ struct Current(RwLock<Arc<CertifiedKey>>);
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read()))
+    }
+}
+
+/// The supplied certificate when there is one, else that of our own authority.
+#[derive(Debug)]
+struct Https {
+    supplied: RwLock<Option<Arc<CertifiedKey>>>,
+    own: Arc<Current>,
+}
+
+impl ResolvesServerCert for Https {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let supplied = self.supplied.read().clone();
+        supplied.or_else(|| self.own.resolve(hello))
     }
 }
 
@@ -273,7 +303,14 @@ mod tests {
 
     /// Both sides of a handshake in memory; gives the client's certificate as the server saw it.
     fn handshake(server: ServerConfig, client: Arc<ClientConfig>) -> Result<Option<Vec<u8>>> {
-        let name = ServerName::try_from("192.0.2.1").unwrap();
+        shake(server, client, ServerName::try_from("192.0.2.1").unwrap())
+    }
+
+    fn shake(
+        server: ServerConfig,
+        client: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Option<Vec<u8>>> {
         let mut client = rustls::ClientConnection::new(client, name)?;
         let mut server = rustls::ServerConnection::new(Arc::new(server))?;
         while client.is_handshaking()
@@ -299,7 +336,6 @@ mod tests {
                 client.process_new_packets()?;
             }
         }
-        assert_eq!(server.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
         Ok(server.peer_certificates().map(|c| c[0].to_vec()))
     }
 
@@ -314,9 +350,12 @@ mod tests {
             Pin::Authority(ours.authority.certificate_pem()),
         ] {
             let client = client_config(&pin, None, &clock).unwrap();
-            assert_eq!(handshake(ours.tls.mqtt_config().unwrap(), client.clone()).unwrap(), None);
-            assert!(handshake(ours.tls.https_config().unwrap(), client.clone()).is_ok());
-            assert!(handshake(other.tls.mqtt_config().unwrap(), client).is_err(), "{pin:?}");
+            assert_eq!(
+                handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client.clone()).unwrap(),
+                None
+            );
+            assert!(handshake(ours.tls.https_config(Minimum::Tls13).unwrap(), client.clone()).is_ok());
+            assert!(handshake(other.tls.mqtt_config(Minimum::Tls13).unwrap(), client).is_err(), "{pin:?}");
         }
     }
 
@@ -328,11 +367,11 @@ mod tests {
         let pin = Pin::Authority(ours.authority.certificate_pem());
         let pem = ours.authority.sign_client(&request.pem, "agt_7", 30).unwrap();
         let client = client_config(&pin, Some((&pem, &request.key)), &clock).unwrap();
-        let seen = handshake(ours.tls.mqtt_config().unwrap(), client).unwrap().unwrap();
+        let seen = handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client).unwrap().unwrap();
         assert_eq!(certificate::identity_of(&seen).unwrap(), "agt_7");
         let foreign = other.authority.sign_client(&request.pem, "agt_7", 30).unwrap();
         let client = client_config(&pin, Some((&foreign, &request.key)), &clock).unwrap();
-        assert!(handshake(ours.tls.mqtt_config().unwrap(), client).is_err());
+        assert!(handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client).is_err());
         // A client's certificate does not make a server.
         let impostor = ServerCertificate {
             key: request.key.clone(),
@@ -344,7 +383,38 @@ mod tests {
         };
         ours.tls.replace(&impostor).unwrap();
         let client = client_config(&pin, None, &clock).unwrap();
-        assert!(handshake(ours.tls.mqtt_config().unwrap(), client).is_err());
+        assert!(handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client).is_err());
+    }
+
+    #[test]
+    fn the_older_version_is_spoken_only_where_it_is_switched_on() {
+        use rustls::version::{TLS12, TLS13};
+        let clock = Clock::system();
+        let site = site(&clock);
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(site.authority.certificate_der().to_vec())).unwrap();
+        let client = |version: &'static rustls::SupportedProtocolVersion| {
+            ClientConfig::builder_with_provider(provider())
+                .with_protocol_versions(&[version])
+                .unwrap()
+                .with_root_certificates(roots.clone())
+                .with_no_client_auth()
+        };
+        let try_with = |minimum, version| {
+            let name = ServerName::try_from("muster").unwrap();
+            let https = site.tls.https_config(minimum).unwrap();
+            let mqtt = site.tls.mqtt_config(minimum).unwrap();
+            [https, mqtt].map(|server| shake(server, Arc::new(client(version)), name.clone()).is_ok())
+        };
+        assert_eq!(try_with(Minimum::Tls13, &TLS13), [true; 2]);
+        assert_eq!(try_with(Minimum::Tls13, &TLS12), [false; 2]);
+        assert_eq!(try_with(Minimum::Tls12, &TLS12), [true; 2]);
+        assert_eq!(try_with(Minimum::Tls12, &TLS13), [true; 2]);
+        for suite in &provider().cipher_suites {
+            let name = format!("{:?}", suite.suite());
+            let modern = name.starts_with("TLS13_") || name.contains("ECDHE");
+            assert!(modern && (name.contains("GCM") || name.contains("POLY1305")), "{name}");
+        }
     }
 
     #[test]
@@ -356,13 +426,16 @@ mod tests {
         let pin = Pin::Fingerprint(ours.authority.fingerprint());
         let try_with = |clock: &Clock| {
             let client = client_config(&pin, Some((&pem, &request.key)), clock).unwrap();
-            handshake(ours.tls.mqtt_config().unwrap(), client)
+            handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client)
         };
         assert!(try_with(&Clock::manual(Timestamp::default(), 0)).is_ok(), "an agent that woke in 1970");
         clock.advance(Span::from_days(31));
         assert!(try_with(&clock).is_err(), "the client's certificate has ended");
         clock.advance(Span::from_days(400));
         let client = client_config(&pin, None, &clock).unwrap();
-        assert!(handshake(ours.tls.mqtt_config().unwrap(), client).is_err(), "the server's has ended");
+        assert!(
+            handshake(ours.tls.mqtt_config(Minimum::Tls13).unwrap(), client).is_err(),
+            "the server's has ended"
+        );
     }
 }

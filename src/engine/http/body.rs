@@ -15,7 +15,15 @@ where
     S: Stream<Item = Result<Bytes, E>>,
     E: std::fmt::Display,
 {
-    let deadline = Duration::from_secs(HTTP_BODY_SECONDS_MAX);
+    within(payload, Duration::from_secs(HTTP_BODY_SECONDS_MAX)).await
+}
+
+/// The same with another bound of time.
+pub(super) async fn within<S, E>(payload: S, deadline: Duration) -> Result<Bytes, Refusal>
+where
+    S: Stream<Item = Result<Bytes, E>>,
+    E: std::fmt::Display,
+{
     match actix_web::rt::time::timeout(deadline, collect(payload)).await {
         Ok(result) => result,
         Err(_) => Err(Refusal::new(

@@ -6,14 +6,18 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, ServerHandle};
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use parking_lot::Mutex;
+use tokio_rustls::TlsAcceptor;
 
-use super::Traffic;
-use super::envelope::envelope;
-use crate::base::{Error, Result, Span};
+use super::connection::{self, Door};
+use super::envelope::{Gate, envelope};
+use super::{Refusal, Traffic, problem, request_id};
+use crate::base::{Error, Networks, Result, Span, limits};
 
 /// Which `Host` headers are answered.
 #[derive(Clone, Default)]
@@ -21,7 +25,8 @@ pub enum Hosts {
     /// All: for tests and for machines that nobody's browser reaches.
     #[default]
     Any,
-    /// Those of which this says true; it is asked without the port.
+    /// Those of which this says true, beside the address that the connection reached. It is asked without the port, in
+    /// lower case.
     Only(Arc<dyn Fn(&str) -> bool + Send + Sync>),
 }
 
@@ -30,19 +35,39 @@ pub enum Hosts {
 pub struct Limits {
     /// Connections open at once.
     pub connections_max: usize,
+    /// Connections open at once from one address.
+    pub connections_per_address_max: usize,
+    /// Seconds that a TLS handshake may take.
+    pub handshake_seconds_max: u64,
     /// Seconds until a request's head must be there.
     pub head_seconds_max: u64,
     /// Seconds that a connection may idle between two requests.
     pub idle_seconds_max: u64,
+    /// Seconds in which the other side must take something of an answer.
+    pub write_seconds_max: u64,
+    /// Requests of one address in a second, over some time; 0 for no limit.
+    pub requests_per_address_per_second_max: u32,
     /// Threads on which operations run.
     pub blocking_threads_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { connections_max: 1_024, head_seconds_max: 5, idle_seconds_max: 75, blocking_threads_max: 64 }
+        Limits {
+            connections_max: limits::HTTP_CONNECTIONS_MAX,
+            connections_per_address_max: limits::HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+            handshake_seconds_max: limits::HTTP_HANDSHAKE_SECONDS_MAX,
+            head_seconds_max: limits::HTTP_HEAD_SECONDS_MAX,
+            idle_seconds_max: limits::HTTP_IDLE_SECONDS_MAX,
+            write_seconds_max: limits::HTTP_WRITE_SECONDS_MAX,
+            requests_per_address_per_second_max: limits::REQUESTS_PER_ADDRESS_PER_SECOND_MAX,
+            blocking_threads_max: 64,
+        }
     }
 }
+
+/// Writes a refusal for who sent the request: a page for people, a problem for programs.
+pub type Refuse = fn(&HttpRequest, &Refusal) -> HttpResponse;
 
 /// How to listen.
 pub struct Settings {
@@ -54,10 +79,37 @@ pub struct Settings {
     pub workers: usize,
     /// Bounds.
     pub limits: Limits,
+    /// Addresses that may connect.
+    pub networks: Networks,
     /// Names under which it answers.
     pub hosts: Hosts,
+    /// Paths that are answered under any name, for they tell nothing of the site; one that ends in `/` stands for all
+    /// below it.
+    pub open_paths: &'static [&'static str],
+    /// Whether the promise of TLS holds for names below ours too.
+    pub subdomains: bool,
+    /// How those are refused who do not come as far as a route.
+    pub refuse: Refuse,
     /// Counters and streams, shared with the routes.
     pub traffic: Arc<Traffic>,
+}
+
+impl Settings {
+    /// A listener with the usual bounds that answers under any name.
+    pub fn new(address: SocketAddr, tls: Arc<rustls::ServerConfig>, traffic: Arc<Traffic>) -> Settings {
+        Settings {
+            address,
+            tls,
+            workers: 2,
+            limits: Limits::default(),
+            networks: Networks::default(),
+            hosts: Hosts::Any,
+            open_paths: &[],
+            subdomains: false,
+            refuse: |request, refusal| problem(refusal, &request_id(request)),
+            traffic,
+        }
+    }
 }
 
 /// The listener.
@@ -133,8 +185,6 @@ impl Drop for Handle {
 const FLUSH: Duration = Duration::from_secs(2);
 /// How long a cut may take.
 const CUT: Duration = Duration::from_secs(5);
-/// Seconds that a TLS handshake may take.
-const HANDSHAKE_SECONDS_MAX: u64 = 5;
 
 fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).map_err(|e| {
@@ -162,26 +212,49 @@ async fn serve<F>(
 ) where
     F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 {
-    let Settings { tls, workers, limits, hosts, traffic, .. } = settings;
-    let workers = workers.max(1);
-    let server = HttpServer::new(move || {
+    let gate = Arc::new(Gate::new(&settings));
+    let Settings { tls, workers, limits, networks, traffic, .. } = settings;
+    let (workers, tls) = (workers.max(1), TlsAcceptor::from(tls));
+    let door = Door::new(networks, limits, traffic.clone());
+    let builder = actix_web::dev::Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    let app = move || {
         App::new()
             .app_data(web::Data::from(traffic.clone()))
-            .app_data(web::Data::new(hosts.clone()))
+            .app_data(web::Data::from(gate.clone()))
             .wrap(Compress::default())
             .wrap(from_fn(envelope))
             .configure(configure.clone())
-    })
-    .workers(workers)
-    .worker_max_blocking_threads((limits.blocking_threads_max / workers).max(1))
-    .max_connections((limits.connections_max / workers).max(1))
-    .client_request_timeout(Duration::from_secs(limits.head_seconds_max))
-    .client_disconnect_timeout(Duration::from_secs(2))
-    .tls_handshake_timeout(Duration::from_secs(HANDSHAKE_SECONDS_MAX))
-    .keep_alive(Duration::from_secs(limits.idle_seconds_max))
-    .shutdown_timeout(FLUSH.as_secs())
-    .disable_signals()
-    .listen_rustls_0_23(listener, (*tls).clone());
+    };
+    let connections = move || {
+        let (door, tls, stopping) = (door.clone(), tls.clone(), stopping.clone());
+        let app = app().into_factory().map_err(|error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(Duration::from_secs(limits.idle_seconds_max))
+            .client_request_timeout(Duration::from_secs(limits.head_seconds_max))
+            .client_disconnect_timeout(Duration::from_secs(2))
+            .secure()
+            .on_connect_ext(connection::introduce)
+            .h1(map_config(app, |()| AppConfig::default()))
+            .map_err(|error| tracing::debug!("a connection ended: {error}"));
+        let enter = move |socket| {
+            let (door, tls) = (door.clone(), tls.clone());
+            async move { connection::open(door, tls, socket).await.map(|(io, peer)| (io, Some(peer))).ok_or(()) }
+        };
+        fn_service(enter).and_then(http)
+    };
+    let server = builder
+        .workers(workers)
+        .worker_max_blocking_threads((limits.blocking_threads_max / workers).max(1))
+        // The door turns away who is too much; this one would make everybody wait.
+        .max_concurrent_connections(limits.connections_max.saturating_add(64))
+        .shutdown_timeout(FLUSH.as_secs())
+        .disable_signals()
+        .listen("https", listener, connections);
     let server = match server {
         Ok(server) => server.run(),
         Err(error) => {

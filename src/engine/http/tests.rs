@@ -1,10 +1,13 @@
+mod connections;
+mod requests;
+
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderMap};
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, test, web};
 
-use super::envelope::envelope;
+use super::envelope::{Gate, envelope};
 use super::*;
 use crate::base::{Error, Kind, Span, Timestamp};
 use crate::engine::clock::Clock;
@@ -13,28 +16,29 @@ fn traffic() -> Arc<Traffic> {
     Traffic::new(Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 3))
 }
 
-fn tls() -> Arc<rustls::ServerConfig> {
+/// Both sides of TLS; the client trusts the server's certificate.
+fn tls() -> (Arc<rustls::ServerConfig>, Arc<rustls::ClientConfig>) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .unwrap();
-    Arc::new(config)
+    (Arc::new(config), Arc::new(client))
 }
 
 fn settings(address: &str) -> Settings {
-    Settings {
-        address: address.parse().unwrap(),
-        tls: tls(),
-        workers: 1,
-        limits: Limits::default(),
-        hosts: Hosts::Any,
-        traffic: traffic(),
-    }
+    Settings { workers: 1, ..Settings::new(address.parse().unwrap(), tls().0, traffic()) }
 }
 
 async fn echo(request: HttpRequest) -> HttpResponse {
@@ -44,11 +48,13 @@ async fn echo(request: HttpRequest) -> HttpResponse {
 #[test]
 fn every_answer_carries_the_headers() {
     actix_web::rt::System::new().block_on(async {
-        let traffic = traffic();
+        let settings =
+            Settings { hosts: Hosts::Only(Arc::new(|host| host == "site.lan")), ..settings("127.0.0.1:0") };
+        let traffic = settings.traffic.clone();
         let app = test::init_service(
             App::new()
                 .app_data(web::Data::from(traffic.clone()))
-                .app_data(web::Data::new(Hosts::Only(Arc::new(|host| host == "site.lan"))))
+                .app_data(web::Data::new(Gate::new(&settings)))
                 .wrap(Compress::default())
                 .wrap(from_fn(envelope))
                 .route("/echo", web::get().to(echo))
@@ -73,6 +79,8 @@ fn every_answer_carries_the_headers() {
             );
             assert_eq!(text("x-content-type-options"), "nosniff");
             assert_eq!(text("referrer-policy"), "same-origin");
+            assert_eq!(text("x-frame-options"), "DENY");
+            assert_eq!(text("strict-transport-security"), "max-age=63072000");
             assert_eq!(text("cache-control"), "no-store");
             assert!(text("x-request-id").starts_with("req_"));
             assert!(text("server-timing").starts_with("total;dur="));

@@ -1,5 +1,6 @@
 //! What passes through the listener, as numbers, and the signal by which streams end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,13 +8,54 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, limits};
 use crate::engine::clock::Clock;
+
+/// How many of those who are turned away are logged; all are counted.
+const TOLD: Rate = Rate { burst: 60, every: Duration::from_secs(1) };
+
+/// Why a connection or request was turned away before anything was made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Its address may not connect.
+    Network,
+    /// Too many connections, in all or of its address.
+    Connections,
+    /// No TLS, or not in time.
+    Handshake,
+    /// It did not go on in time.
+    Slow,
+    /// It named a host that is not ours.
+    Host,
+    /// It asks too often.
+    Rate,
+}
+
+impl Turned {
+    /// All of them, in the order of [`Count::turned_away`].
+    pub const ALL: [Turned; 6] =
+        [Turned::Network, Turned::Connections, Turned::Handshake, Turned::Slow, Turned::Host, Turned::Rate];
+
+    /// One word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Turned::Network => "network",
+            Turned::Connections => "connections",
+            Turned::Handshake => "handshake",
+            Turned::Slow => "slow",
+            Turned::Host => "host",
+            Turned::Rate => "rate",
+        }
+    }
+}
 
 /// Counters of a server, its clock, and the places of its live streams. Made before the server, shared with its routes.
 pub struct Traffic {
     clock: Clock,
     requests: [AtomicU64; 5],
+    turned_away: [AtomicU64; 6],
+    told: Mutex<Buckets<()>>,
     elapsed_us: AtomicU64,
     running: AtomicUsize,
     streams: AtomicUsize,
@@ -26,6 +68,8 @@ pub struct Traffic {
 pub struct Count {
     /// Answers by class of status: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub requests: [u64; 5],
+    /// Connections and requests turned away, in the order of [`Turned::ALL`].
+    pub turned_away: [u64; 6],
     /// Time spent on all of them.
     pub elapsed: Duration,
     /// Requests being worked on.
@@ -40,6 +84,8 @@ impl Traffic {
         Arc::new(Traffic {
             clock,
             requests: Default::default(),
+            turned_away: Default::default(),
+            told: Mutex::new(Buckets::new(TOLD, 1)),
             elapsed_us: AtomicU64::new(0),
             running: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
@@ -57,9 +103,20 @@ impl Traffic {
     pub fn count(&self) -> Count {
         Count {
             requests: std::array::from_fn(|i| self.requests[i].load(Ordering::Relaxed)),
+            turned_away: std::array::from_fn(|i| self.turned_away[i].load(Ordering::Relaxed)),
             elapsed: Duration::from_micros(self.elapsed_us.load(Ordering::Relaxed)),
             running: self.running.load(Ordering::Relaxed),
             streams: self.streams.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Counts somebody who was turned away, and logs it unless there are very many.
+    pub(super) fn turn_away(&self, why: Turned, from: IpAddr) {
+        if let Some(counter) = self.turned_away.get(why as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.told.lock().take(&(), self.clock.monotonic()).is_ok() {
+            tracing::info!(%from, why = why.word(), "turned `{from}` away ({})", why.word());
         }
     }
 

@@ -91,6 +91,14 @@ impl Index {
         self.commit_due()
     }
 
+    /// Takes documents away, with the next commit.
+    pub fn remove(&self, kind: &str, documents: &[(TenantId, String)]) -> Result<()> {
+        self.writing(|writing| {
+            documents.iter().for_each(|(tenant, id)| writing.remove(*tenant, kind, id));
+            Ok(())
+        })
+    }
+
     /// Commits when that is due; for feeds that have nothing new.
     pub fn commit_due(&self) -> Result<()> {
         let now = self.0.clock.monotonic();

@@ -107,6 +107,12 @@ impl Writing {
         Ok(())
     }
 
+    pub(super) fn remove(&mut self, tenant: TenantId, kind: &str, id: &str) {
+        self.writer.delete_term(Term::from_field_text(self.fields.key, &key(tenant, kind, id)));
+        self.waiting += 1;
+        self.since.get_or_insert_with(|| self.clock.monotonic());
+    }
+
     pub(super) fn is_due(&self, now: Duration) -> bool {
         let waited = |since: Duration| now.saturating_sub(since).as_millis() as u64 >= COMMIT_MILLISECONDS;
         self.waiting >= COMMIT_DOCUMENTS || self.since.is_some_and(waited)

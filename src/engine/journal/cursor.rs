@@ -7,7 +7,7 @@ use super::disk::{Disk, DiskFile};
 use super::raw::Raw;
 use super::record::{FRAME_BYTES, Frame, Hash};
 use super::seal::{self, FileSeal, stored_bytes};
-use super::segment::Segment;
+use super::segment::Start;
 use super::{RECORD_BYTES_MAX, damaged, no_longer_kept};
 use crate::base::{Error, Result};
 
@@ -34,27 +34,22 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// Begins at or before the record `number`.
-    pub(super) fn open(disk: &dyn Disk, segment: &Segment, number: u64) -> Result<Cursor> {
-        let file = disk.open(&segment.path).map_err(|e| match e.kind() {
+    pub(super) fn open(disk: &dyn Disk, start: Start, number: u64) -> Result<Cursor> {
+        let file = disk.open(&start.path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => no_longer_kept(number),
-            _ => Error::internal(format!("cannot read `{}`", segment.path.display())).because(e),
+            _ => Error::internal(format!("cannot read `{}`", start.path.display())).because(e),
         })?;
-        let mark = segment
-            .marks
-            .partition_point(|mark| mark.number <= number)
-            .checked_sub(1)
-            .map(|at| segment.marks[at]);
         Ok(Cursor {
-            path: segment.path.clone(),
+            path: start.path,
             file,
-            hash: mark.map_or(segment.previous, |mark| mark.previous),
-            previous: segment.previous,
+            hash: start.hash,
+            previous: start.previous,
             begin: 0,
-            offset: mark.map_or(segment.begin(), |mark| mark.offset),
+            offset: start.offset,
             used: 0,
             buffer: Vec::new(),
-            end: segment.bytes,
-            seal: segment.seal.clone(),
+            end: start.end,
+            seal: start.seal,
             opened: Vec::new(),
         })
     }

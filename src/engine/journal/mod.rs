@@ -2,7 +2,8 @@
 //!
 //! A record is framed as `[length u32][number u64][hash 16][payload]`; the hash covers the previous record's hash, so
 //! that records form a chain and none can be lost, swapped or altered unnoticed. The upper bit of the length marks the
-//! first record of a batch, which is what one sync made durable. Segments are called `NAME-<first number>.journal`.
+//! first record of a batch, which is what one sync made durable. Segments are called `NAME-<first number>.journal`; zeroes
+//! may follow on the last record of one.
 //!
 //! Invariant: a completed ticket means that its record and all before it are on the disk.
 //! Invariant: a failed write or sync is never tried again; the journal refuses everything from then on.
@@ -13,6 +14,7 @@
 mod cursor;
 mod disk;
 mod folder;
+mod prepare;
 mod raw;
 mod record;
 mod room;
@@ -247,16 +249,20 @@ impl Journal {
 
     /// A place at or before the record `number`, and the last record of its segment. None past the end.
     fn cursor(&self, number: u64) -> Result<Option<(Cursor, u64)>> {
-        let state = self.shared.state.lock();
-        if number > state.synced {
-            return Ok(None);
-        }
-        let at = state.segments.partition_point(|segment| segment.first <= number);
-        let Some(segment) = at.checked_sub(1).and_then(|at| state.segments.get(at)) else {
-            return Err(no_longer_kept(number));
+        let (start, last) = {
+            let state = self.shared.state.lock();
+            if number > state.synced {
+                return Ok(None);
+            }
+            let at = state.segments.partition_point(|segment| segment.first <= number);
+            let Some(segment) = at.checked_sub(1).and_then(|at| state.segments.get(at)) else {
+                return Err(no_longer_kept(number));
+            };
+            let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
+            (segment.start(number), last)
         };
-        let last = state.segments.get(at).map_or(state.synced, |following| following.first - 1);
-        Ok(Some((Cursor::open(&*self.shared.options.disk, segment, number)?, last)))
+        // Not under the lock, which appends and syncs need: the reader may be slow and of low priority.
+        Ok(Some((Cursor::open(&*self.shared.options.disk, start, number)?, last)))
     }
 
     /// Makes the next sync fail, as a broken disk would.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::disk::{Disk, DiskFile, FileIdentity};
 use super::folder::FolderLock;
@@ -59,6 +59,42 @@ pub(crate) struct Faults {
     pub(crate) read_at: Option<u64>,
 }
 
+/// Holds the syncs of one file up until it is opened; the disk goes on meanwhile. Cloning gives the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<(Mutex<Passage>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Passage {
+    open: bool,
+    /// Syncs that wait.
+    waiting: u64,
+}
+
+impl Gate {
+    /// Blocks until a sync waits here.
+    pub(crate) fn reached(&self) {
+        let mut passage = self.0.0.lock();
+        while passage.waiting == 0 {
+            self.0.1.wait(&mut passage);
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.0.lock().open = true;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let mut passage = self.0.0.lock();
+        passage.waiting += 1;
+        self.0.1.notify_all();
+        while !passage.open {
+            self.0.1.wait(&mut passage);
+        }
+        passage.waiting -= 1;
+    }
+}
+
 /// The disk. Cloning gives the same one.
 #[derive(Clone, Debug)]
 pub(crate) struct SimDisk(Arc<Mutex<World>>);
@@ -81,6 +117,8 @@ struct World {
     /// Writes and syncs of a file whose sync had failed: there must be none.
     retried: u64,
     sync_failed: bool,
+    /// The file whose syncs are held up.
+    held: Option<(u64, Gate)>,
 }
 
 #[derive(Clone, Debug)]
@@ -126,11 +164,26 @@ impl SimDisk {
             free: u64::MAX,
             retried: 0,
             sync_failed: false,
+            held: None,
         })))
     }
 
     pub(crate) fn fail(&self, faults: Faults) {
         self.0.lock().faults = faults;
+    }
+
+    /// The next sync of a file or a folder fails.
+    pub(crate) fn fail_next_sync(&self) {
+        let mut world = self.0.lock();
+        world.faults.sync_at = Some(world.syncs + 1);
+    }
+
+    /// Holds up the syncs of a file until the gate is opened.
+    pub(crate) fn hold_syncs(&self, path: &Path) -> Gate {
+        let mut world = self.0.lock();
+        let gate = Gate::default();
+        world.held = Some((world.names[path], gate.clone()));
+        gate
     }
 
     /// What a statvfs says; writes do not look at it.
@@ -450,6 +503,10 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let held = self.disk.0.lock().held.clone();
+        if let Some((_, gate)) = held.filter(|(id, _)| *id == self.id) {
+            gate.pass();
+        }
         self.with(|world, file| {
             if world.step()? {
                 return world.done();

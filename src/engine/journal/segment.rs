@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile};
-use super::folder;
 use super::record::{BadHeader, FRAME_BYTES, Frame, Hash, Header, SEALED_VERSION, header_bytes, is_unborn};
 use super::seal::{self, FileSeal, stored_bytes};
-use super::{Options, RECORD_BYTES_MAX, Recovered, damaged};
+use super::{Options, RECORD_BYTES_MAX, Recovered, damaged, folder, prepare};
 use crate::base::{Error, Result};
 
 /// Bytes between two marks, so that a read begins close to its record.
@@ -34,12 +33,25 @@ pub(super) struct Segment {
     pub(super) seal: Option<Arc<dyn FileSeal>>,
 }
 
+/// Where the reading of a segment begins.
+pub(super) struct Start {
+    pub(super) path: PathBuf,
+    pub(super) offset: u64,
+    /// Where its records end.
+    pub(super) end: u64,
+    /// Hash of the record before the place, and of the one before the segment.
+    pub(super) hash: Hash,
+    pub(super) previous: Hash,
+    pub(super) seal: Option<Arc<dyn FileSeal>>,
+}
+
 impl Segment {
-    /// Makes the file of a new segment, durable with its name.
+    /// Makes the file of a new segment, durable with its name; of a prepared one when there is one.
     pub(super) fn create(
         folder: &Path,
         options: &Options,
         header: Header,
+        ready: Option<(Box<dyn DiskFile>, PathBuf)>,
     ) -> Result<(Segment, Box<dyn DiskFile>)> {
         let disk = &*options.disk;
         let path = folder.join(format!("{}-{:020}.journal", options.name, header.first));
@@ -51,9 +63,13 @@ impl Segment {
             (id, seal.file(&id))
         });
         let bytes = header.encode(sealing.as_ref());
-        let file = disk.create(&path).map_err(cannot)?;
+        let (file, made) = match ready {
+            Some((file, made)) => (file, Some(made)),
+            None => (disk.create(&path).map_err(cannot)?, None),
+        };
         file.write_at(&bytes, 0).map_err(cannot)?;
         file.sync().map_err(cannot)?;
+        made.map_or(Ok(()), |made| disk.rename(&made, &path)).map_err(cannot)?;
         folder::sync(disk, folder)?;
         let segment = Segment {
             first: header.first,
@@ -71,6 +87,20 @@ impl Segment {
         header_bytes(self.seal.is_some()) as u64
     }
 
+    /// Where to begin to read for the record `number`.
+    pub(super) fn start(&self, number: u64) -> Start {
+        let at = self.marks.partition_point(|mark| mark.number <= number);
+        let mark = at.checked_sub(1).and_then(|at| self.marks.get(at));
+        Start {
+            path: self.path.clone(),
+            offset: mark.map_or(self.begin(), |mark| mark.offset),
+            end: self.bytes,
+            hash: mark.map_or(self.previous, |mark| mark.previous),
+            previous: self.previous,
+            seal: self.seal.clone(),
+        }
+    }
+
     /// Remembers where a record begins, unless the last mark is near.
     pub(super) fn mark(&mut self, mark: Mark) {
         if self.marks.last().is_none_or(|last| mark.offset >= last.offset + MARK_BYTES) {
@@ -85,6 +115,10 @@ pub(super) type Found = (Vec<Segment>, Box<dyn DiskFile>, Recovered, Hash);
 /// Verifies every segment of the folder, cuts an unfinished batch off the last one, and opens it for writing.
 pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
     let disk = &*options.disk;
+    let left = prepare::path(folder, &options.name);
+    if disk.list(folder)?.contains(&left) {
+        disk.remove(&left)?;
+    }
     let mut found = list(disk, folder, &options.name)?;
     // A crash while a segment was being made leaves a file without a whole header, and thus without records.
     if let Some((_, path)) = found.last()
@@ -114,15 +148,17 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
         let mut segment =
             Segment { first, previous, path, bytes: bytes.len() as u64, marks: Vec::new(), seal };
         let (last, hash, valid) = scan(&mut segment, &bytes, header);
-        if valid < bytes.len() {
+        // A prepared segment has zeroes behind its records, and was given up for the next one before it was full.
+        let end_of_bytes = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        segment.bytes = valid as u64;
+        if valid < end_of_bytes {
             let acknowledged = at + 1 < count || synced_after(segment.seal.as_deref(), &bytes, valid, last);
             if acknowledged {
                 return Err(damaged(&segment.path, valid as u64, &format!("record {} is broken", last + 1)));
             }
-            cut_bytes = (bytes.len() - valid) as u64;
+            cut_bytes = (end_of_bytes - valid) as u64;
             file.set_len(valid as u64)?;
             file.sync()?;
-            segment.bytes = valid as u64;
         }
         end = Some((last, hash));
         segments.push(segment);
@@ -138,7 +174,7 @@ pub(super) fn recover(folder: &Path, options: &Options) -> Result<Found> {
         }
         None => {
             let header = Header { first: last + 1, previous: hash };
-            let (segment, file) = Segment::create(folder, options, header)?;
+            let (segment, file) = Segment::create(folder, options, header, None)?;
             segments.push(segment);
             file
         }

@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use parking_lot::{Condvar, Mutex};
 
 use super::disk::DiskFile;
+use super::prepare::Preparing;
 use super::raw::Raw;
 use super::record::{self, Hash, Header};
 use super::seal;
@@ -178,6 +179,7 @@ impl Shared {
         // If anything below panics, nobody may wait for ever.
         let _last = Last(self);
         let mut batch = Batch::default();
+        let mut preparing = Preparing::new(&self.folder, &self.options);
         loop {
             let (number, mut bytes, seal) = {
                 let mut state = self.state.lock();
@@ -193,7 +195,8 @@ impl Shared {
                 let seal = newest.and_then(|segment| segment.seal.clone());
                 (state.batch - 1, newest.map_or(0, |segment| segment.bytes), seal)
             };
-            let written = self.roll(&mut file, &batch, &mut bytes).and_then(|fresh| {
+            let rolled = self.roll(&mut file, &batch, &mut bytes, &mut preparing);
+            let written = rolled.and_then(|fresh| {
                 let seal = fresh.as_ref().map_or(seal, |fresh| fresh.seal.clone());
                 if let Some(seal) = seal {
                     batch.bytes = seal::records(&*seal, &batch.bytes, &mut batch.marks);
@@ -222,6 +225,9 @@ impl Shared {
             };
             self.completed[(number % 2) as usize].notify_all();
             wake(wakers);
+            if bytes + batch.bytes.len() as u64 > self.options.segment_bytes_max / 2 {
+                preparing.begin(&self.options);
+            }
             batch.bytes.clear();
             batch.bytes.shrink_to(1024 * 1024);
             batch.marks.clear();
@@ -229,13 +235,19 @@ impl Shared {
     }
 
     /// Begins a new segment when the batch does not fit into the present one; a batch never spans two.
-    fn roll(&self, file: &mut Box<dyn DiskFile>, batch: &Batch, bytes: &mut u64) -> Result<Option<Segment>> {
+    fn roll(
+        &self,
+        file: &mut Box<dyn DiskFile>,
+        batch: &Batch,
+        bytes: &mut u64,
+        preparing: &mut Preparing,
+    ) -> Result<Option<Segment>> {
         let whole = record::header_bytes(self.options.seal.is_some()) as u64;
         if *bytes <= whole || *bytes + batch.bytes.len() as u64 <= self.options.segment_bytes_max {
             return Ok(None);
         }
         let header = Header { first: batch.first, previous: batch.previous };
-        let (segment, next) = Segment::create(&self.folder, &self.options, header)?;
+        let (segment, next) = Segment::create(&self.folder, &self.options, header, preparing.take())?;
         *file = next;
         *bytes = segment.bytes;
         Ok(Some(segment))

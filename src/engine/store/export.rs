@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
-use super::chunk::{ChangesChunk, RowsChunk};
+use super::chunk::{CHUNK_BYTES_MAX, ChangesChunk, RowsChunk};
 use super::writer::Shared;
 use crate::base::{Error, Kind, Result, Timestamp};
 use crate::engine::journal::Hash;
@@ -101,6 +101,10 @@ pub(super) fn export(
     keep_from: u64,
     each: &mut dyn FnMut(Part, &[u8]) -> Result<()>,
 ) -> Result<Exported> {
+    // All for a moment, until it is known from where on.
+    let all = shared.holds.run(0);
+    // Rows are smaller than the changes that made them. What is acknowledged later comes as changes.
+    shared.catch_up();
     let (from, tables) = {
         let view = shared.state.view()?;
         (view.last()?, view.tables()?)
@@ -108,6 +112,7 @@ pub(super) fn export(
     // The change that the export begins at goes with it too: its instant is asked for when nothing follows.
     let first = keep_from.min(from).max(1);
     let _running = shared.holds.run(first - 1);
+    drop(all);
     let first = first.max(shared.journal.first_number());
     let mut exported = Exported { from, ..Exported::default() };
     let mut give = |exported: &mut Exported, part: Part, bytes: &[u8]| {
@@ -119,19 +124,22 @@ pub(super) fn export(
     // The next page is read while this one is taken, so that whoever squeezes and writes it need not wait.
     std::thread::scope(|scope| {
         let (send, pages) = mpsc::sync_channel(PAGES_AHEAD_MAX);
+        let (give_back, buffers) = mpsc::channel();
         let names = &tables;
-        let scan = move || scan(shared, names, &send);
+        let scan = move || scan(shared, names, &send, &buffers);
         std::thread::Builder::new().name("export".into()).spawn_scoped(scope, scan)?;
         exported.tables = tables.iter().map(|table| (table.clone(), 0)).collect();
         for page in pages {
             let Page { table, rows, bytes } = page?;
             exported.tables[table].1 += rows;
             give(&mut exported, Part::Rows, &bytes)?;
+            // Large pieces of memory, made and unmade, hold up everyone else in the process.
+            let _ = give_back.send(bytes);
         }
         Ok::<_, Error>(())
     })?;
-    // Every page showed this change or an earlier one, and all of them are on the disk.
-    let last = shared.state.view()?.last()?;
+    // Redb has nothing that is not acknowledged: every page showed this change or an earlier one.
+    let last = *shared.acknowledged.borrow();
     let end = RowsChunk::begin(begin, last, "")?.into_bytes();
     give(&mut exported, Part::Rows, &end)?;
     changes(shared, first, last, &mut exported, &mut |exported, bytes| give(exported, Part::Changes, bytes))?;
@@ -172,12 +180,18 @@ struct Page {
     bytes: Vec<u8>,
 }
 
-/// Reads all tables page by page, until nobody takes the pages any more.
-fn scan(shared: &Shared, tables: &[String], pages: &mpsc::SyncSender<Result<Page>>) {
+/// Reads all tables page by page, until nobody takes the pages any more. `buffers` are those of pages that were taken.
+fn scan(
+    shared: &Shared,
+    tables: &[String],
+    pages: &mpsc::SyncSender<Result<Page>>,
+    buffers: &mpsc::Receiver<Vec<u8>>,
+) {
     for (at, table) in tables.iter().enumerate() {
         let mut after = None;
         loop {
-            let (page, next) = match page(shared, at, table, after.take()) {
+            let buffer = buffers.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK_BYTES_MAX));
+            let (page, next) = match page(shared, at, table, after.take(), buffer) {
                 Ok(read) => read,
                 Err(e) => {
                     let _ = pages.send(Err(e));
@@ -196,9 +210,15 @@ fn scan(shared: &Shared, tables: &[String], pages: &mpsc::SyncSender<Result<Page
 }
 
 /// One page, and the last key in it when there may be more.
-fn page(shared: &Shared, at: usize, table: &str, after: Option<Vec<u8>>) -> Result<(Page, Option<Vec<u8>>)> {
+fn page(
+    shared: &Shared,
+    at: usize,
+    table: &str,
+    after: Option<Vec<u8>>,
+    buffer: Vec<u8>,
+) -> Result<(Page, Option<Vec<u8>>)> {
     let view = shared.state.view()?;
-    let mut chunk = RowsChunk::begin(Vec::new(), view.last()?, table)?;
+    let mut chunk = RowsChunk::begin(buffer, view.last()?, table)?;
     let (mut rows, mut last, mut full) = (0, Vec::new(), false);
     let begin = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
     view.scan(table, (begin, Bound::Unbounded), false, &mut |key, value| {

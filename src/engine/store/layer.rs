@@ -1,7 +1,8 @@
-//! Puts and deletes in memory that lie over the state, and the merge of such layers with it.
+//! Puts and deletes in memory that lie over the state, and how they are read together.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ pub(super) type Rows = BTreeMap<Bytes, Option<Bytes>>;
 pub(super) type Layer = BTreeMap<Cow<'static, str>, Rows>;
 /// A range of keys.
 pub(super) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
-/// Rows in order; one without a value hides the row of the sources after it.
-pub(super) type Source<'a> = Box<dyn Iterator<Item = Result<(Bytes, Option<Bytes>)>> + 'a>;
+/// Rows in order; one without a value hides the row of what lies below.
+pub(super) type Source<'a> = Box<dyn Iterator<Item = (Bytes, Option<Bytes>)> + 'a>;
 
 pub(super) use super::read::Each;
 /// Which change put or deleted a row, and the row.
@@ -71,7 +72,7 @@ impl Recent {
 
     pub(super) fn source<'a>(&'a self, table: &str, bounds: Bounds<'a>, back: bool) -> Option<Source<'a>> {
         let rows = self.tables.get(table).filter(|rows| !rows.is_empty())?;
-        let rows = rows.range::<[u8], _>(bounds).map(|(key, (_, value))| Ok((key.clone(), value.clone())));
+        let rows = rows.range::<[u8], _>(bounds).map(|(key, (_, value))| (key.clone(), value.clone()));
         Some(directed(rows, back))
     }
 }
@@ -84,43 +85,79 @@ pub(super) fn source<'a>(
     back: bool,
 ) -> Option<Source<'a>> {
     let rows = layer.get(table).filter(|rows| !rows.is_empty())?;
-    let rows = rows.range::<[u8], _>(bounds).map(|(key, value)| Ok((key.clone(), value.clone())));
+    let rows = rows.range::<[u8], _>(bounds).map(|(key, value)| (key.clone(), value.clone()));
     Some(directed(rows, back))
 }
 
-fn directed<'a, I: DoubleEndedIterator<Item = Result<(Bytes, Option<Bytes>)>> + 'a>(
+fn directed<'a, I: DoubleEndedIterator<Item = (Bytes, Option<Bytes>)> + 'a>(
     rows: I,
     back: bool,
 ) -> Source<'a> {
     if back { Box::new(rows.rev()) } else { Box::new(rows) }
 }
 
-/// Hands the merged rows to `each` until it says false. Of equal keys, the earlier source counts.
-pub(super) fn merge(mut sources: Vec<Source<'_>>, back: bool, each: Each<'_>) -> Result<()> {
-    let mut heads = Vec::with_capacity(sources.len());
-    for source in &mut sources {
-        heads.push(source.next().transpose()?);
+/// Hands the rows that `state` gives to `each`, with `sources` over them, until it says false. Of equal keys, the
+/// earlier source counts, and any source before the state.
+pub(super) fn over(
+    sources: Vec<Source<'_>>,
+    back: bool,
+    state: impl FnOnce(Each<'_>) -> Result<()>,
+    each: Each<'_>,
+) -> Result<()> {
+    if sources.is_empty() {
+        return state(each);
     }
-    loop {
-        let mut best: Option<(usize, Bytes)> = None;
-        for (at, head) in heads.iter().enumerate() {
-            if let Some((key, _)) = head
-                && best.as_ref().is_none_or(|(_, first)| if back { key > first } else { key < first })
+    let mut above = Merge { heads: sources.into_iter().map(Iterator::peekable).collect(), back }.peekable();
+    let mut going = true;
+    state(&mut |key, value| {
+        while going && let Some((at, value)) = above.next_if(|(at, _)| before(at, key, back)) {
+            going = value.map_or(Ok(true), |value| each(&at, &value))?;
+        }
+        if going {
+            going = match above.next_if(|(at, _)| at == key) {
+                Some((_, Some(value))) => each(key, &value)?,
+                Some((_, None)) => true,
+                None => each(key, value)?,
+            };
+        }
+        Ok(going)
+    })?;
+    while going && let Some((at, value)) = above.next() {
+        going = value.map_or(Ok(true), |value| each(&at, &value))?;
+    }
+    Ok(())
+}
+
+fn before(key: &[u8], other: &[u8], back: bool) -> bool {
+    if back { key > other } else { key < other }
+}
+
+/// Several sources as one. Of equal keys, the earlier source counts.
+struct Merge<'a> {
+    heads: Vec<Peekable<Source<'a>>>,
+    back: bool,
+}
+
+impl Iterator for Merge<'_> {
+    type Item = (Bytes, Option<Bytes>);
+
+    fn next(&mut self) -> Option<(Bytes, Option<Bytes>)> {
+        if let [only] = &mut self.heads[..] {
+            return only.next();
+        }
+        let mut first: Option<(usize, Bytes)> = None;
+        for (at, head) in self.heads.iter_mut().enumerate() {
+            if let Some((key, _)) = head.peek()
+                && first.as_ref().is_none_or(|(_, first)| before(key, first, self.back))
             {
-                best = Some((at, key.clone()));
+                first = Some((at, key.clone()));
             }
         }
-        let Some((at, key)) = best else { return Ok(()) };
-        let value = heads[at].take().and_then(|(_, value)| value);
-        for (head, source) in heads.iter_mut().zip(&mut sources) {
-            if head.as_ref().is_none_or(|(other, _)| *other == key) {
-                *head = source.next().transpose()?;
-            }
+        let (at, key) = first?;
+        let found = self.heads[at].next();
+        for head in &mut self.heads {
+            head.next_if(|(other, _)| *other == key);
         }
-        if let Some(value) = value
-            && !each(&key, &value)?
-        {
-            return Ok(());
-        }
+        found
     }
 }

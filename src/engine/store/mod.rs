@@ -1,27 +1,34 @@
 //! The store: a journal that is the truth, and behind it redb with the state that follows from it.
 //!
 //! A write runs on the caller's thread, alone, over the current state; what it puts, deletes and tells becomes one
-//! numbered `Change` in the journal. The writer thread waits for the journal's sync, applies all synced changes to redb
-//! at once without a sync of its own, and acknowledges them. redb becomes durable at checkpoints; after a crash the
-//! tail of the journal is replayed.
+//! numbered `Change` in the journal. One thread waits for the journal's sync, lays all synced changes over redb, in
+//! memory, where readers see them, and acknowledges them. Another applies them to redb behind that, many at once and
+//! without a sync, and makes redb durable at checkpoints; after a crash the tail of the journal is replayed.
 //!
 //! Invariant: an acknowledged change is on the disk, and `read` shows it.
+//! Invariant: an acknowledgement waits for the journal alone, and not for redb.
+//! Invariant: redb has only what is acknowledged; what it lacks of that lies over it for readers and for writes.
+//! Invariant: a snapshot shows the state at one change, which is its number.
 //! Invariant: `read` never shows a change that is not on the disk.
 //! Invariant: a closure that returns an error leaves nothing behind, and no gap in the numbers.
 //! Invariant: the state is a function of the journal: replaying it gives the same tables.
 //! Invariant: a write inside a write is a defect: it panics in debug builds and is refused in others.
-//! Invariant: when the disk fails, writes are refused from then on; reads go on.
+//! Invariant: when the disk fails, writes are refused from then on; reads go on, and show all that was acknowledged.
 //! Invariant: a state file that was copied is read whole before it is used; a crash leaves no copy.
 //! Invariant: an export holds no writer and no view for longer than a page; restored, it is the state at one change.
 
+mod acknowledge;
+mod apply;
 mod backend;
 mod change;
 mod chunk;
 mod export;
 mod key;
 mod layer;
+mod loading;
 mod offline;
 mod open;
+mod overlay;
 mod pages;
 mod pending;
 mod place;
@@ -90,8 +97,10 @@ pub struct Options {
     pub feed_bytes_max: u64,
     /// Bytes of the journal that `hold` and exports under way may keep beyond that.
     pub held_bytes_max: u64,
-    /// Changes that may wait to be applied; further writers wait.
+    /// Changes that may wait to be applied to redb, acknowledged or not; further writers wait.
     pub waiting_changes_max: usize,
+    /// Bytes of such changes; further writers wait.
+    pub waiting_bytes_max: usize,
     /// Memory that redb may use.
     pub cache_bytes_max: usize,
     /// Bytes of one file of the journal.
@@ -116,6 +125,7 @@ impl Options {
             feed_bytes_max: 256 * 1024 * 1024,
             held_bytes_max: 1024 * 1024 * 1024,
             waiting_changes_max: 10_000,
+            waiting_bytes_max: 64 * 1024 * 1024,
             cache_bytes_max: 256 * 1024 * 1024,
             segment_bytes_max: 32 * 1024 * 1024,
             disk: Arc::new(HostDisk),
@@ -158,7 +168,7 @@ impl Store {
     ///
     /// A snapshot is for one operation: while it lives, redb cannot reuse space. Long scans take a fresh one per page.
     pub fn read(&self) -> Result<Snapshot> {
-        self.0.shared.state.view().map(Snapshot::new)
+        self.0.shared.read()
     }
 
     /// Opens another folder as this one was opened: with the same schema, the same tables and the same seal. It may use
@@ -197,7 +207,8 @@ impl Store {
         self.0.shared.acknowledged.subscribe()
     }
 
-    /// Makes redb durable up to everything that was acknowledged before the call.
+    /// Makes redb durable up to everything that was acknowledged before the call. An error when writes are refused, and
+    /// when the disk has no room: the journal has everything then.
     pub fn checkpoint(&self) -> Result<()> {
         self.0.shared.checkpoint_now()
     }

@@ -25,14 +25,23 @@ const REPLAY_CHANGES_MAX: usize = 2_000;
 /// What all clones of a store hold; the last to go closes it.
 pub(super) struct Handle {
     pub(super) shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    fn run(&mut self, name: &str, work: fn(&Shared)) -> Result<()> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || work(&shared))?;
+        self.threads.push(thread);
+        Ok(())
+    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.close();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the thread has already completed every change with an error.
+        for thread in self.threads.drain(..) {
+            // A panic of a thread has already completed every change with an error.
             let _ = thread.join();
         }
     }
@@ -52,11 +61,10 @@ impl Store {
         place::record(disk, folder)?;
         let replayed = recovered.last - held;
         let shared = Arc::new(Shared::new(options, journal, state, recovered.last, replayed, lock));
-        let thread = std::thread::Builder::new().name("store".into()).spawn({
-            let shared = shared.clone();
-            move || shared.run()
-        })?;
-        let store = Store(Arc::new(Handle { shared, thread: Some(thread) }));
+        let mut handle = Handle { shared, threads: Vec::new() };
+        handle.run("store", Shared::acknowledge_all)?;
+        handle.run("store-apply", Shared::apply_all)?;
+        let store = Store(Arc::new(handle));
         store.migrate()?;
         Ok(store)
     }

@@ -1,6 +1,7 @@
 //! Reading: the same calls on a snapshot and inside a write.
 
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::key::{self, Key};
 use super::layer::{self, Bounds};
+use super::overlay::{Layers, Over};
 use super::state::View;
 use super::table::Table;
 use super::value;
@@ -132,26 +134,39 @@ pub trait Read: Rows {
 impl<R: Rows + ?Sized> Read for R {}
 
 /// The state at one instant, for one operation.
-pub struct Snapshot(View);
+pub struct Snapshot {
+    /// What is acknowledged and not in the view.
+    over: Option<Over>,
+    view: View,
+}
 
 impl Snapshot {
-    pub(super) fn new(view: View) -> Snapshot {
-        Snapshot(view)
+    /// `layers` were taken before `view`.
+    pub(super) fn new(layers: Arc<Layers>, view: View) -> Result<Snapshot> {
+        let over = if layers.is_empty() { None } else { Over::new(layers, view.last()?) };
+        Ok(Snapshot { over, view })
     }
 
     /// The newest change that it shows.
     pub fn number(&self) -> Result<u64> {
-        self.0.last()
+        self.over.as_ref().map_or_else(|| self.view.last(), |over| Ok(over.last()))
     }
 }
 
 impl Rows for Snapshot {
     fn fetch(&self, table: &'static str, key: &[u8]) -> Result<Option<Bytes>> {
-        self.0.get(table, key)
+        match self.over.as_ref().and_then(|over| over.get(table, key)) {
+            Some(value) => Ok(value.clone()),
+            None => self.view.get(table, key),
+        }
     }
 
     fn scan(&self, table: &'static str, bounds: Bounds<'_>, back: bool, each: Each<'_>) -> Result<()> {
-        if layer::is_empty(bounds) { Ok(()) } else { self.0.scan(table, bounds, back, each) }
+        if layer::is_empty(bounds) {
+            return Ok(());
+        }
+        let over = self.over.as_ref().map_or_else(Vec::new, |over| over.sources(table, bounds, back));
+        layer::over(over, back, |each| self.view.scan(table, bounds, back, each), each)
     }
 }
 

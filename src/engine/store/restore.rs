@@ -16,6 +16,7 @@ use super::change::Change;
 use super::chunk::{ReadChanges, ReadRows};
 use super::export::{Exported, hex};
 use super::layer::Layer;
+use super::loading::Loading;
 use super::open::{JOURNAL, STATE};
 use super::place;
 use super::state::State;
@@ -27,8 +28,6 @@ pub(super) const MARK: &str = "restoring";
 /// Changes, and bytes of them, that are redone in one commit.
 const APPLY_CHANGES_MAX: usize = 10_000;
 const APPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of rows that are loaded in one commit.
-const LOAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// How far a restore goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +59,15 @@ pub struct Restore {
     disk: Arc<dyn Disk>,
     seal: Option<Arc<dyn Seal>>,
     folder: PathBuf,
-    state: State,
+    state: Arc<State>,
     journal: Option<Journal>,
     /// Of the newest record that was appended.
     ticket: Option<Ticket>,
     rows: BTreeMap<String, u64>,
     loading: Loading,
+    /// The row that was taken last: rows come in order.
+    table: String,
+    key: Vec<u8>,
     /// The change at which the scan of the rows began, and at which it ended.
     begun: Option<u64>,
     ended: Option<u64>,
@@ -80,16 +82,6 @@ pub struct Restore {
     redone: u64,
     given_up: bool,
     lock: FolderLock,
-}
-
-/// Rows that wait to be loaded together.
-#[derive(Default)]
-struct Loading {
-    chunks: Vec<Vec<u8>>,
-    bytes: usize,
-    /// The last row that was taken: rows come in order.
-    table: String,
-    key: Vec<u8>,
 }
 
 impl Restore {
@@ -113,15 +105,18 @@ impl Restore {
         }
         disk.create(&folder.join(MARK))?;
         disk.sync_folder(folder)?;
+        let state = Arc::new(State::open(&*disk, seal.as_deref(), &folder.join(STATE), cache_bytes)?);
         Ok(Restore {
-            state: State::open(&*disk, seal.as_deref(), &folder.join(STATE), cache_bytes)?,
+            loading: Loading::new(state.clone(), disk.open(&folder.join(STATE))?),
+            state,
             disk,
             seal,
             folder: folder.to_owned(),
             journal: None,
             ticket: None,
             rows: BTreeMap::new(),
-            loading: Loading::default(),
+            table: String::new(),
+            key: Vec::new(),
             begun: None,
             ended: None,
             last: 0,
@@ -154,17 +149,17 @@ impl Restore {
             return Err(out_of_order("rows come before the beginning of the rows"));
         }
         let table = read.table;
-        if self.loading.table != table {
+        if self.table != table {
             if self.rows.contains_key(table) {
                 return Err(out_of_order(&format!("the rows of `{table}` come in two parts")));
             }
-            self.loading.table = table.to_owned();
-            self.loading.key.clear();
+            self.table = table.to_owned();
+            self.key.clear();
         }
         let count = self.rows.entry(table.to_owned()).or_default();
         let mut last: Option<std::ops::Range<usize>> = None;
         while let Some((key, _)) = read.next()? {
-            let before = last.as_ref().map_or(&self.loading.key[..], |last| &chunk[last.clone()]);
+            let before = last.as_ref().map_or(&self.key[..], |last| &chunk[last.clone()]);
             if *count > 0 && chunk[key.clone()] <= *before {
                 return Err(out_of_order(&format!("the rows of `{table}` are not in order of their keys")));
             }
@@ -172,11 +167,9 @@ impl Restore {
             last = Some(key);
         }
         if let Some(last) = last {
-            self.loading.key = chunk[last].to_vec();
+            self.key = chunk[last].to_vec();
         }
-        self.loading.bytes += chunk.len();
-        self.loading.chunks.push(chunk.to_vec());
-        if self.loading.bytes >= LOAD_BYTES_MAX { self.load() } else { Ok(()) }
+        self.loading.add(chunk)
     }
 
     /// Takes the next chunk of changes. Those past `until` are handed to `given_up` instead of being redone; so is all
@@ -190,7 +183,7 @@ impl Restore {
         {
             return Err(too_new(ended, &format!("change {number}")));
         }
-        self.load()?;
+        self.loading.settle()?;
         let mut read = ReadChanges::open(chunk)?;
         self.join(&read)?;
         while let Some(raw) = read.next()? {
@@ -256,7 +249,7 @@ impl Restore {
         let Some(ended) = self.ended else {
             return Err(incomplete("the end of the rows is missing"));
         };
-        self.load()?;
+        self.loading.settle()?;
         if ended != full.last {
             return Err(incomplete(&format!("its rows end at change {ended}, it says {}", full.last)));
         }
@@ -300,8 +293,8 @@ impl Restore {
             rows: self.rows.values().sum(),
             changes: self.redone,
         };
-        let Restore { disk, folder, state, journal, lock, .. } = self;
-        drop(journal);
+        let Restore { disk, folder, state, loading, journal, lock, .. } = self;
+        drop((journal, loading));
         state.checkpoint()?;
         drop(state);
         place::record(&*disk, &folder)?;
@@ -358,12 +351,6 @@ impl Restore {
             Err(e) => return Err(e),
         }
         Ok(())
-    }
-
-    fn load(&mut self) -> Result<()> {
-        let chunks = std::mem::take(&mut self.loading.chunks);
-        self.loading.bytes = 0;
-        if chunks.is_empty() { Ok(()) } else { self.state.load(&chunks) }
     }
 
     fn apply(&mut self) -> Result<()> {

@@ -14,7 +14,7 @@ use redb::{
 
 use super::backend::Plain;
 use super::chunk::ReadRows;
-use super::layer::{Bounds, Each, Layer, Source};
+use super::layer::{Bounds, Each, Layer};
 use super::pages::{self, Pages};
 use crate::base::{Error, Result};
 use crate::engine::journal::{self, Disk, DiskFile, Seal};
@@ -248,24 +248,6 @@ impl View {
             }
         }
         Ok(())
-    }
-
-    /// The rows within the bounds, to be merged with layers over them.
-    pub(super) fn source<'a>(
-        &self,
-        table: &str,
-        bounds: Bounds<'a>,
-        back: bool,
-    ) -> Result<Option<Source<'a>>> {
-        let Some(table) = self.table(table)? else { return Ok(None) };
-        let mut rows = table.range::<&[u8]>(bounds)?;
-        Ok(Some(Box::new(std::iter::from_fn(move || {
-            let row = if back { rows.next_back() } else { rows.next() };
-            row.map(|row| {
-                let (key, value) = row?;
-                Ok((Bytes::copy_from_slice(key.value()), Some(Bytes::copy_from_slice(value.value()))))
-            })
-        }))))
     }
 
     /// The names of all tables but the store's own marks.

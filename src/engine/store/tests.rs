@@ -6,6 +6,7 @@ mod copies;
 mod cuts;
 mod model;
 mod offline;
+mod overtaking;
 
 use std::path::Path;
 

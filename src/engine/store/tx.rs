@@ -93,7 +93,7 @@ impl Tx {
         self.layer.entry(Cow::Borrowed(table)).or_default().insert(key.into(), value);
     }
 
-    /// Opened at the first read. Anything newer that it shows is hidden by the same rows in `recent`.
+    /// Opened at the first read. `recent` has every change that it may lack; what it has of them beside that is the same.
     fn view(&self) -> Result<&View> {
         if let Some(view) = self.view.get() {
             return Ok(view);
@@ -118,11 +118,9 @@ impl Rows for Tx {
         }
         let own = layer::source(&self.layer, table, bounds, back);
         let recent = self.recent.source(table, bounds, back);
-        if own.is_none() && recent.is_none() {
-            return self.view()?.scan(table, bounds, back, each);
-        }
-        let state = self.view()?.source(table, bounds, back)?;
-        layer::merge([own, recent, state].into_iter().flatten().collect(), back, each)
+        let view = self.view()?;
+        let over = own.into_iter().chain(recent).collect();
+        layer::over(over, back, |each| view.scan(table, bounds, back, each), each)
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Verified {
 
 pub(super) fn verify(shared: &Shared) -> Result<Verified> {
     let mut verified = Verified::default();
+    shared.catch_up();
     for table in shared.state.view()?.tables()? {
         let rows = rows(&shared.state, &table, &mut |key, value| {
             readable(value).map_err(|e| {

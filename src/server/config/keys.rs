@@ -1,110 +1,15 @@
 //! Every key of the configuration: section, word, setter and text.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::given::{Given, Verdict, told};
 use super::{Config, KekSource, LogFormat};
-use crate::base::{Error, Labels, Name, Secret, Span, limits};
+use crate::base::{Labels, Name, Network, Secret, Span, limits};
+use crate::engine::crypto::Minimum;
+use crate::kit::Unwritable;
 
 /// How the variables of the environment begin: `MUSTER_HTTP_ADDRESS` is `address` of `[http]`.
 pub(super) const ENVIRONMENT: &str = "MUSTER_";
-
-/// A value as it came, from the file or as plain text.
-pub(super) enum Given<'a> {
-    /// Text of a variable or flag; it stands for any type.
-    Plain(&'a str),
-    /// Text of the file.
-    Text(&'a str),
-    /// A whole number.
-    Number(i64),
-    /// True or false.
-    Flag(bool),
-    /// A list of texts.
-    List(Vec<&'a str>),
-    /// Anything else, by the name of its type.
-    Other(&'static str),
-}
-
-/// What a setter says of a value that it does not take: what is wrong, and the right form.
-pub(super) type Verdict<T> = Result<T, (String, String)>;
-
-impl Given<'_> {
-    fn no<T>(&self, wanted: &str, example: &str) -> Verdict<T> {
-        let found = match self {
-            Given::Plain(text) | Given::Text(text) => {
-                format!("`{}`", text.chars().take(60).collect::<String>())
-            }
-            Given::Number(number) => format!("the number {number}"),
-            Given::Flag(flag) => flag.to_string(),
-            Given::List(_) => "a list".into(),
-            Given::Other(kind) => format!("a value of type {kind}"),
-        };
-        Err((format!("{found} is not {wanted}"), format!("for example `{example}`")))
-    }
-
-    pub(super) fn text(&self, example: &str) -> Verdict<&str> {
-        match self {
-            Given::Plain(text) | Given::Text(text) => Ok(text),
-            _ => self.no("a text in quotes", example),
-        }
-    }
-
-    fn number(&self, least: u32, most: u32, example: &str) -> Verdict<u32> {
-        let number = match self {
-            Given::Plain(text) => text.trim().parse().ok(),
-            Given::Number(number) => Some(*number),
-            _ => None,
-        };
-        match number.map(u32::try_from) {
-            Some(Ok(number)) if (least..=most).contains(&number) => Ok(number),
-            _ => self.no(&format!("a whole number from {least} to {most}"), example),
-        }
-    }
-
-    pub(super) fn flag(&self, example: &str) -> Verdict<bool> {
-        match self {
-            Given::Flag(flag) => Ok(*flag),
-            Given::Plain(text) if text.trim() == "true" => Ok(true),
-            Given::Plain(text) if text.trim() == "false" => Ok(false),
-            _ => self.no("true or false, without quotes", example),
-        }
-    }
-
-    pub(super) fn list(&self, example: &str) -> Verdict<Vec<String>> {
-        match self {
-            Given::List(list) => Ok(list.iter().map(|text| (*text).to_owned()).collect()),
-            Given::Plain(text) => {
-                Ok(text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect())
-            }
-            _ => self.no("a list of texts", example),
-        }
-    }
-
-    fn address(&self, example: &str) -> Verdict<SocketAddr> {
-        let text = self.text(example)?;
-        text.parse().or_else(|_| self.no("an address with a port", example))
-    }
-
-    fn span(&self, least: Span, most: Span, example: &str) -> Verdict<Span> {
-        match self.text(example)?.parse::<Span>() {
-            Ok(span) if (least..=most).contains(&span) => Ok(span),
-            _ => self.no(&format!("a length of time from {least} to {most}"), example),
-        }
-    }
-
-    fn word<T: Copy>(&self, words: &[(&str, T)], example: &str) -> Verdict<T> {
-        let text = self.text(example)?;
-        let choices = || words.iter().map(|(word, _)| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-        match words.iter().find(|(word, _)| *word == text) {
-            Some((_, value)) => Ok(*value),
-            None => self.no(&format!("one of {}", choices()), example),
-        }
-    }
-}
-
-fn told(error: &Error) -> (String, String) {
-    (error.message().to_owned(), error.hint_text().unwrap_or_default().to_owned())
-}
 
 /// One key.
 pub(super) struct Key {
@@ -130,8 +35,15 @@ pub(super) fn listed<T: AsRef<str>>(list: &[T]) -> String {
     format!("[{}]", list.iter().map(|text| quoted(text.as_ref())).collect::<Vec<_>>().join(", "))
 }
 
+/// Networks as a list in the file's brackets.
+fn said(list: &[Network]) -> String {
+    listed(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
 const KEKS: [(&str, KekSource); 3] =
     [("file", KekSource::File), ("passphrase", KekSource::Passphrase), ("systemd", KekSource::Systemd)];
+const UNWRITABLE: [(&str, Unwritable); 2] = [("closed", Unwritable::Closed), ("open", Unwritable::Open)];
+const VERSIONS: [(&str, Minimum); 2] = [("1.3", Minimum::Tls13), ("1.2", Minimum::Tls12)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 const LEVELS: [(&str, &str); 5] =
     [("error", "error"), ("warn", "warn"), ("info", "info"), ("debug", "debug"), ("trace", "trace")];
@@ -185,11 +97,110 @@ pub(super) const KEYS: &[Key] = &[
         show: |c| Some(quoted(&c.http.address.to_string())),
     },
     Key {
+        section: "http",
+        word: "tls_minimum",
+        example: "\"1.3\"",
+        set: |c, given, example| given.word(&VERSIONS, example).map(|version| c.http.tls_minimum = version),
+        show: |c| word_of(&VERSIONS, &c.http.tls_minimum),
+    },
+    Key {
+        section: "http",
+        word: "certificate",
+        example: "\"/etc/muster/certificate.pem\"",
+        set: |c, given, example| given.file(example).map(|file| c.http.certificate = file),
+        show: |c| c.http.certificate.as_ref().map(|path| quoted(&path.display().to_string())),
+    },
+    Key {
+        section: "http",
+        word: "key",
+        example: "\"/etc/muster/key.pem\"",
+        set: |c, given, example| given.file(example).map(|file| c.http.key = file),
+        show: |c| c.http.key.as_ref().map(|path| quoted(&path.display().to_string())),
+    },
+    Key {
+        section: "http",
+        word: "allow",
+        example: "[\"10.0.0.0/8\", \"fd00::/8\"]",
+        set: |c, given, example| given.networks(example).map(|list| c.http.networks.allow = list),
+        show: |c| Some(said(&c.http.networks.allow)),
+    },
+    Key {
+        section: "http",
+        word: "deny",
+        example: "[\"10.0.0.0/8\", \"fd00::/8\"]",
+        set: |c, given, example| given.networks(example).map(|list| c.http.networks.deny = list),
+        show: |c| Some(said(&c.http.networks.deny)),
+    },
+    Key {
+        section: "http",
+        word: "connections_max",
+        example: "1024",
+        set: |c, given, example| given.number(1, 100_000, example).map(|n| c.http.connections_max = n),
+        show: |c| Some(c.http.connections_max.to_string()),
+    },
+    Key {
+        section: "http",
+        word: "connections_per_address_max",
+        example: "256",
+        set: |c, given, example| {
+            given.number(1, 100_000, example).map(|n| c.http.connections_per_address_max = n)
+        },
+        show: |c| Some(c.http.connections_per_address_max.to_string()),
+    },
+    Key {
+        section: "http",
+        word: "requests_per_address_per_second_max",
+        example: "100",
+        set: |c, given, example| {
+            given.number(1, 1_000_000, example).map(|n| c.http.requests_per_address_per_second_max = n)
+        },
+        show: |c| Some(c.http.requests_per_address_per_second_max.to_string()),
+    },
+    Key {
+        section: "http",
+        word: "requests_per_person_per_second_max",
+        example: "50",
+        set: |c, given, example| {
+            given.number(1, 1_000_000, example).map(|n| c.http.requests_per_person_per_second_max = n)
+        },
+        show: |c| Some(c.http.requests_per_person_per_second_max.to_string()),
+    },
+    Key {
+        section: "http",
+        word: "requests_per_tenant_per_second_max",
+        example: "500",
+        set: |c, given, example| {
+            given.number(1, 1_000_000, example).map(|n| c.http.requests_per_tenant_per_second_max = n)
+        },
+        show: |c| Some(c.http.requests_per_tenant_per_second_max.to_string()),
+    },
+    Key {
         section: "mqtt",
         word: "address",
         example: "\"0.0.0.0:8883\"",
         set: |c, given, example| given.address(example).map(|address| c.mqtt.address = address),
         show: |c| Some(quoted(&c.mqtt.address.to_string())),
+    },
+    Key {
+        section: "mqtt",
+        word: "tls_minimum",
+        example: "\"1.3\"",
+        set: |c, given, example| given.word(&VERSIONS, example).map(|version| c.mqtt.tls_minimum = version),
+        show: |c| word_of(&VERSIONS, &c.mqtt.tls_minimum),
+    },
+    Key {
+        section: "mqtt",
+        word: "allow",
+        example: "[\"10.0.0.0/8\", \"fd00::/8\"]",
+        set: |c, given, example| given.networks(example).map(|list| c.mqtt.networks.allow = list),
+        show: |c| Some(said(&c.mqtt.networks.allow)),
+    },
+    Key {
+        section: "mqtt",
+        word: "deny",
+        example: "[\"10.0.0.0/8\", \"fd00::/8\"]",
+        set: |c, given, example| given.networks(example).map(|list| c.mqtt.networks.deny = list),
+        show: |c| Some(said(&c.mqtt.networks.deny)),
     },
     Key {
         section: "mqtt",
@@ -300,6 +311,15 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
         show: |c| c.keys.passphrase_file.as_ref().map(|path| quoted(&path.display().to_string())),
+    },
+    Key {
+        section: "audit",
+        word: "when_unwritable",
+        example: "\"closed\"",
+        set: |c, given, example| {
+            given.word(&UNWRITABLE, example).map(|choice| c.audit.when_unwritable = choice)
+        },
+        show: |c| word_of(&UNWRITABLE, &c.audit.when_unwritable),
     },
     Key {
         section: "log",

@@ -7,6 +7,7 @@
 //! Invariant: a [`Config`] is valid by construction: [`Config::assemble`] and [`Config::default`] are the only ways to one.
 //! Invariant: secrets do not appear in mistakes, in `Debug`, or in what [`Config::show`] gives.
 
+mod given;
 mod keys;
 mod mistakes;
 mod reader;
@@ -16,7 +17,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::base::{Error, Labels, Result, Secret, Span, limits};
+use crate::base::{Error, Labels, Networks, Result, Secret, Span, limits};
+use crate::engine::crypto::Minimum;
+use crate::kit::Unwritable;
 
 pub use mistakes::{Mistake, Mistakes};
 
@@ -33,6 +36,8 @@ pub struct Config {
     pub storage: Storage,
     /// What protects the keys at rest.
     pub keys: Keys,
+    /// The audit log.
+    pub audit: Audit,
     /// The server's own log.
     pub log: Log,
     /// This host as an agent.
@@ -55,6 +60,24 @@ pub struct Site {
 pub struct Http {
     /// Where console and API listen, with TLS.
     pub address: SocketAddr,
+    /// The oldest version of TLS.
+    pub tls_minimum: Minimum,
+    /// File with the certificate for browsers and programs, and those between it and its authority.
+    pub certificate: Option<PathBuf>,
+    /// File with its key.
+    pub key: Option<PathBuf>,
+    /// Who may connect.
+    pub networks: Networks,
+    /// Connections at once.
+    pub connections_max: u32,
+    /// Connections at once from one address.
+    pub connections_per_address_max: u32,
+    /// Requests of one address in one second, over some time.
+    pub requests_per_address_per_second_max: u32,
+    /// Requests of one person or key in one second, over some time.
+    pub requests_per_person_per_second_max: u32,
+    /// Requests of all of a tenant in one second, over some time.
+    pub requests_per_tenant_per_second_max: u32,
 }
 
 /// `[mqtt]`.
@@ -62,6 +85,10 @@ pub struct Http {
 pub struct Mqtt {
     /// Where agents connect, with TLS.
     pub address: SocketAddr,
+    /// The oldest version of TLS.
+    pub tls_minimum: Minimum,
+    /// Who may connect.
+    pub networks: Networks,
     /// A listener without TLS, for programs on this host.
     pub plain: Option<SocketAddr>,
     /// Whether `plain` may be an address that other hosts reach.
@@ -125,6 +152,13 @@ impl Keys {
     }
 }
 
+/// `[audit]`.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// What becomes of an act that gives a secret or a file away while the log cannot be written.
+    pub when_unwritable: Unwritable,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -177,7 +211,18 @@ impl Default for Site {
 
 impl Default for Http {
     fn default() -> Self {
-        Http { address: (Ipv4Addr::UNSPECIFIED, 8443).into() }
+        Http {
+            address: (Ipv4Addr::UNSPECIFIED, 8443).into(),
+            tls_minimum: Minimum::Tls13,
+            certificate: None,
+            key: None,
+            networks: Networks::default(),
+            connections_max: limits::HTTP_CONNECTIONS_MAX as u32,
+            connections_per_address_max: limits::HTTP_CONNECTIONS_PER_ADDRESS_MAX as u32,
+            requests_per_address_per_second_max: limits::REQUESTS_PER_ADDRESS_PER_SECOND_MAX,
+            requests_per_person_per_second_max: limits::REQUESTS_PER_ACTOR_PER_SECOND_MAX,
+            requests_per_tenant_per_second_max: limits::REQUESTS_PER_TENANT_PER_SECOND_MAX,
+        }
     }
 }
 
@@ -185,6 +230,8 @@ impl Default for Mqtt {
     fn default() -> Self {
         Mqtt {
             address: (Ipv4Addr::UNSPECIFIED, 8883).into(),
+            tls_minimum: Minimum::Tls13,
+            networks: Networks::default(),
             plain: None,
             plain_anywhere: false,
             connections_max: 20_000,

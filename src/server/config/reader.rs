@@ -1,11 +1,13 @@
 //! From file, environment and flags to a configuration, gathering mistakes on the way.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{ENVIRONMENT, Given, KEYS, Key, Verdict};
+use super::given::{Given, Verdict};
+use super::keys::{ENVIRONMENT, KEYS, Key};
 use super::mistakes::{Mistake, nearest};
 use super::{Command, Config, KekSource};
 
@@ -293,6 +295,17 @@ pub(super) fn together(config: &Config, places: &Places, mistakes: &mut Vec<Mist
                 say(key, format!("`{key}`: port {} is taken by `{other}`", a.port()), "choose another port");
             }
         }
+    }
+    let pair = [("http.certificate", &config.http.certificate), ("http.key", &config.http.key)];
+    for ((key, file), (other, its)) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+        if file.is_some() && its.is_none() {
+            say(key, format!("`{key}` is set and `{other}` is not"), "name both files, or none");
+        }
+    }
+    if config.agent.enabled && !config.mqtt.networks.let_in(Ipv4Addr::LOCALHOST.into()) {
+        let key = if config.mqtt.networks.allow.is_empty() { "mqtt.deny" } else { "mqtt.allow" };
+        let right = "let `127.0.0.1` in, or set `enabled = false` in `[agent]`";
+        say(key, format!("`{key}` shuts this host's own agent out"), right);
     }
     let given = config.keys.passphrase.is_some() || config.keys.passphrase_file.is_some();
     if config.keys.kek == KekSource::Passphrase && !given && !places.set("keys.passphrase") {

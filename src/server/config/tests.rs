@@ -107,11 +107,30 @@ fn keys_that_contradict_each_other() {
             ":2: `agent.commands.x.run`: `df` is not a program by its whole path",
         ),
         ("[agent]\nlabels = \"Site=x\"", ":2: `agent.labels`: label key `Site` is not valid"),
+        (
+            "[http]\nallow = [\"10.0.0.5/8\"]",
+            ":2: `http.allow`: `10.0.0.5/8` has digits beyond its prefix; write `10.0.0.0/8`",
+        ),
+        ("[http]\ndeny = [\"plant\"]", ":2: `http.deny`: `plant` is not a network"),
+        (
+            "[mqtt]\nallow = [\"10.0.0.0/8\"]",
+            ":2: `mqtt.allow` shuts this host's own agent out; let `127.0.0.1` in",
+        ),
+        ("[mqtt]\ndeny = [\"127.0.0.0/8\"]", ":2: `mqtt.deny` shuts this host's own agent out"),
+        ("[http]\ncertificate = \"/x\"", ":2: `http.certificate` is set and `http.key` is not"),
+        ("[http]\nkey = \"/x\"", ":2: `http.key` is set and `http.certificate` is not"),
+        (
+            "[http]\ncertificate = \"x.pem\"",
+            ":2: `http.certificate`: `x.pem` is not a file by its whole path",
+        ),
+        ("[http]\ntls_minimum = \"1.1\"", ":2: `http.tls_minimum`: `1.1` is not one of `1.3`, `1.2`"),
         ("http = 1", ":1: `http` is a section, not a value"),
     ] {
         let told = mistakes(text);
         assert!(told.len() == 1 && told[0].contains(part), "{part}: {told:?}");
     }
+    let networks = format!("[http]\ndeny = [{}]", "\"10.0.0.1\", ".repeat(limits::NETWORKS_MAX + 1));
+    assert!(mistakes(&networks)[0].contains("257 networks are too many"));
     assert!(from_file("[http]\naddress = \"127.0.0.1:0\"\n[mqtt]\naddress = \"127.0.0.1:0\"").is_ok());
 }
 

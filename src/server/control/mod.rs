@@ -307,10 +307,11 @@ fn problem(error: &Error, id: &str) -> Value {
 
 /// The error that a problem was made of.
 fn told(problem: &Value) -> Error {
-    const KINDS: [Kind; 7] = [
+    const KINDS: [Kind; 8] = [
         Kind::Invalid,
         Kind::Unauthenticated,
         Kind::Forbidden,
+        Kind::StepUp,
         Kind::NotFound,
         Kind::Conflict,
         Kind::TooMany,

@@ -50,6 +50,7 @@ fn target(id: &str, fares: Fares) -> Target {
         settings: serde_json::from_value(settings).unwrap(),
         added: now(),
         by: "usr_x".into(),
+        secret: None,
         fares,
     }
 }

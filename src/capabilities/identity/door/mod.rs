@@ -4,27 +4,35 @@
 //! Invariant: an unknown login name costs the same time and gives the same answer as a wrong password.
 //! Invariant: of codes and tokens only digests are kept, and each works once.
 
+pub(super) mod attempts;
 pub(super) mod pages;
-pub(super) mod throttle;
+mod second;
+
+#[cfg(test)]
+pub(super) use second::attempt_of;
+pub(super) use second::{clear_factor, take_factor};
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::factors::{self, Means, Step};
 use super::model::{
-    Digest, LOGIN_LINK_LIFETIME, Link, Purpose, RESET_LINK_LIFETIME, State, User, check_password, login_name,
+    Digest, LOGIN_LINK_LIFETIME, Link, Purpose, RESET_LINK_LIFETIME, State, User, login_name,
 };
+use super::passwords::check_password;
 use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
 use super::{memory, sessions, sso};
-use crate::base::{Error, Kind, Name, Result, SessionId, UserId};
+use crate::base::buckets::Buckets;
+use crate::base::{Error, Kind, Name, Result, SessionId, UserId, machine};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
 use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
 
 /// Signs of a setup code: no letter that looks like a digit.
-const CODE_SIGNS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(super) const CODE_SIGNS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Signs in a setup code: 100 bits.
 const CODE_CHARACTERS: usize = 20;
 
@@ -65,7 +73,7 @@ pub fn setup_code(site: &Site) -> Result<Option<String>> {
 }
 
 /// The code without what people add or leave out when they copy it.
-fn plain_code(text: &str) -> String {
+pub(super) fn plain_code(text: &str) -> String {
     text.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| match c.to_ascii_uppercase() {
@@ -131,14 +139,23 @@ pub(super) fn set_up(ctx: &Ctx<'_>, input: &SetUp<'_>) -> Result<String> {
         change.tx.put(&USERS, &(ctx.tenant, user.id), &user)?;
         change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
         change.tell("identity.set_up", user.id, json!({ "login": user.login, "roles": user.roles() }));
-        sessions::begin(ctx, change, &user, session)
+        sessions::begin(ctx, change, &user, session, vec![Means::Password])
     })?;
     memory.set_up.store(true, Ordering::Relaxed);
     Ok(cookie)
 }
 
-/// Signs in with a password; gives the cookie's value.
-pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str) -> Result<String> {
+/// How far somebody has come in.
+#[derive(Debug)]
+pub(super) enum Entered {
+    /// Signed in; the cookie's value.
+    In(String),
+    /// Half: what is left to do, and what names this attempt. It holds no rights.
+    Half(String),
+}
+
+/// Signs in with a password; who has a second factor, or needs one, is half in.
+pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) -> Result<Entered> {
     let memory = memory::of(ctx.site);
     let login: String =
         login.trim().to_lowercase().chars().take(super::model::LOGIN_CHARACTERS_MAX).collect();
@@ -169,21 +186,29 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str) -> Result<Stri
             }
             error
         };
-        let cookie = sso::directory::sign_in(ctx, user.as_ref(), &login, password).map_err(failed)?;
-        let cookie = cookie.ok_or_else(wrong)?;
-        memory.pairs.lock().clear(&pair);
+        let entered = sso::directory::sign_in(ctx, user.as_ref(), &login, password, next).map_err(failed)?;
+        let entered = entered.ok_or_else(wrong)?;
+        match entered {
+            Entered::In(_) => memory.pairs.lock().clear(&pair),
+            Entered::Half(_) => memory.pairs.lock().give_back(&pair),
+        }
         memory.addresses.lock().give_back(&address);
-        return Ok(cookie);
+        return Ok(entered);
     };
-    let cookie = enter(ctx, user.id, "identity.sign_in", |_, now, _| {
+    memory.addresses.lock().give_back(&address);
+    if factors::step(&ctx.read()?, ctx.tenant, user)? != Step::None {
+        // The bucket is not cleared: whoever has but the password must not get fresh tries by it.
+        memory.pairs.lock().give_back(&pair);
+        return Ok(Entered::Half(attempts::begin(ctx, user, Means::Password, next, None)));
+    }
+    let cookie = enter(ctx, user.id, "identity.sign_in", &[Means::Password], None, |_, now| {
         if now.password != user.password {
             return Err(wrong());
         }
         Ok(json!({}))
     })?;
     memory.pairs.lock().clear(&pair);
-    memory.addresses.lock().give_back(&address);
-    Ok(cookie)
+    Ok(Entered::In(cookie))
 }
 
 /// Notes a failed sign-in for the audit log.
@@ -288,8 +313,9 @@ pub(super) fn look_at_link(ctx: &Ctx<'_>, text: &str) -> Result<(Link, User)> {
     Ok((link, user))
 }
 
-/// Uses a link up and signs in; a link that resets needs the new password. Gives the cookie's value.
-pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<String> {
+/// Uses a link up and signs in; a link that resets needs the new password. A link stands for the password, not for the
+/// second factor.
+pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Entered> {
     let memory = memory::of(ctx.site);
     let address = address(&ctx.request.from);
     take(&memory.addresses, &address, ctx)?;
@@ -301,7 +327,7 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Stri
             Some(memory.hashing(|| hash_password(password, &ctx.site.clock))??)
         }
     };
-    let cookie = enter(ctx, user.id, "identity.use_link", |change, now, _| {
+    let used = |change: &mut Change<'_>, now: &mut User| {
         // Asked again inside the write: a link works once.
         if change.tx.get(&LINKS, &(ctx.tenant, Digest::of(text)))?.as_ref() != Some(&link) {
             return Err(Error::conflict("the link is used up").hint("ask for a new one"));
@@ -313,9 +339,22 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Stri
             change.tell("identity.password_changed", now.id, json!({ "by": "link" }));
         }
         Ok(json!({}))
-    })?;
+    };
+    let entered = if factors::step(&ctx.read()?, ctx.tenant, &user)? == Step::None {
+        Entered::In(enter(ctx, user.id, "identity.use_link", &[Means::Link], None, used)?)
+    } else {
+        let (raised, _) = raised(ctx, &user);
+        let now = raised.require("identity.use_link")?.write(|change| {
+            let mut now = still_active(ctx, change, user.id)?;
+            used(change, &mut now)?;
+            change.tx.put(&USERS, &(ctx.tenant, now.id), &now)?;
+            change.tell("identity.link_used", now.id, json!({ "purpose": link.purpose }));
+            Ok(now)
+        })?;
+        Entered::Half(attempts::begin(ctx, &now, Means::Link, "/", None))
+    };
     memory.addresses.lock().give_back(&address);
-    Ok(cookie)
+    Ok(entered)
 }
 
 /// Checks the password of who is signed in, as slowly as at the door: an open screen is no way to guess it.
@@ -334,12 +373,18 @@ pub(super) fn check_own_password(
     Ok(())
 }
 
-/// Begins a session of somebody whom a provider has proved.
-pub(super) fn enter_proven(ctx: &Ctx<'_>, user: UserId, proof: &sso::Proof) -> Result<String> {
-    enter(ctx, user, "identity.sign_in", |change, now, session| {
-        sso::note(ctx, change, session, now.id, proof)?;
-        Ok(json!({ "means": proof.means, "provider": proof.called }))
-    })
+/// Lets in somebody whom a provider has proved. A second factor is asked for as after a password, unless the provider has
+/// seen one and is trusted for that.
+pub(super) fn enter_proven(ctx: &Ctx<'_>, user: UserId, proof: &sso::Proof, next: &str) -> Result<Entered> {
+    let read = ctx.read()?;
+    let user = read.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
+    let means = proof.means();
+    if !proof.several_factors && factors::step(&read, ctx.tenant, &user)? != Step::None {
+        return Ok(Entered::Half(attempts::begin(ctx, &user, means, next, Some(proof.clone()))));
+    }
+    drop(read);
+    let cookie = enter(ctx, user.id, "identity.sign_in", &[means], Some(proof), |_, _| Ok(json!({})))?;
+    Ok(Entered::In(cookie))
 }
 
 /// Tries something that may be guessed at, as slowly as at the door.
@@ -358,23 +403,31 @@ fn enter(
     ctx: &Ctx<'_>,
     user: UserId,
     action: &'static str,
-    check: impl FnOnce(&mut Change<'_>, &mut User, SessionId) -> Result<Value>,
+    means: &[Means],
+    proof: Option<&sso::Proof>,
+    check: impl FnOnce(&mut Change<'_>, &mut User) -> Result<Value>,
 ) -> Result<String> {
     let user = ctx.read()?.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
     let (raised, session) = raised(ctx, &user);
     raised.require(action)?.write(|change| {
-        let mut now = change
-            .tx
-            .get(&USERS, &(ctx.tenant, user.id))?
-            .filter(User::is_active)
-            .ok_or_else(|| Error::unauthenticated("the login name or the password is wrong"))?;
-        let mut detail = check(change, &mut now, session)?;
+        let mut now = still_active(ctx, change, user.id)?;
+        let mut detail = check(change, &mut now)?;
         now.last_login = Some(ctx.now);
         change.tx.put(&USERS, &(ctx.tenant, now.id), &now)?;
-        detail["session"] = json!(session);
+        (detail["session"], detail["means"]) = (json!(session), json!(means));
+        if let Some(proof) = proof {
+            sso::note(ctx, change, session, now.id, proof)?;
+            detail["provider"] = json!(proof.called);
+        }
         change.tell("identity.signed_in", now.id, detail);
-        sessions::begin(ctx, change, &now, session)
+        sessions::begin(ctx, change, &now, session, means.to_vec())
     })
+}
+
+/// The person as they are at this moment, if they may sign in.
+fn still_active(ctx: &Ctx<'_>, change: &Change<'_>, user: UserId) -> Result<User> {
+    let now = change.tx.get(&USERS, &(ctx.tenant, user))?.filter(User::is_active);
+    now.ok_or_else(|| Error::unauthenticated("the login name or the password is wrong"))
 }
 
 /// The person in the session that is about to begin, so that the journal names them. Raised for this one act only.
@@ -392,7 +445,7 @@ fn raised<'a>(ctx: &Ctx<'a>, user: &User) -> (Ctx<'a>, SessionId) {
 
 /// Takes a try, or says how long to wait.
 fn take<K: std::hash::Hash + Eq + Clone>(
-    buckets: &parking_lot::Mutex<throttle::Buckets<K>>,
+    buckets: &parking_lot::Mutex<Buckets<K>>,
     key: &K,
     ctx: &Ctx<'_>,
 ) -> Result<()> {
@@ -403,16 +456,12 @@ fn take<K: std::hash::Hash + Eq + Clone>(
     })
 }
 
-/// The part of an address that one machine cannot change at will: an IPv4 address, or 64 bits of an IPv6 one.
+/// The part of an address that one machine cannot change at will, as text.
 pub(super) fn address(from: &str) -> String {
     use std::net::{IpAddr, SocketAddr};
     let parsed = from.parse::<IpAddr>().ok().or_else(|| from.parse::<SocketAddr>().ok().map(|a| a.ip()));
-    match parsed.map(|address| address.to_canonical()) {
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        Some(address) => address.to_string(),
+    match parsed {
+        Some(address) => machine(address).to_string(),
         None => from.chars().take(64).collect(),
     }
 }
@@ -433,8 +482,8 @@ mod tests {
             ("10.0.0.7", "10.0.0.7"),
             ("10.0.0.7:1234", "10.0.0.7"),
             ("::ffff:10.0.0.7", "10.0.0.7"),
-            ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
-            ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::"),
+            ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::"),
             ("job", "job"),
         ] {
             assert_eq!(address(from), expected);

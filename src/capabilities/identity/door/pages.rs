@@ -1,12 +1,14 @@
 //! Pages for who is not signed in: sign-in, one-time links and set-up.
 
+pub(in crate::capabilities::identity) mod second;
+
 use askama::Template;
 
-use super::SetUp;
+use super::{Entered, SetUp};
 use crate::base::{Error, Kind, Result, Secret, limits};
-use crate::capabilities::identity::model::{Purpose, SESSION_ABSOLUTE};
+use crate::capabilities::identity::model::Purpose;
 use crate::capabilities::identity::sessions::{self, COOKIE};
-use crate::capabilities::identity::sso;
+use crate::capabilities::identity::{factors, people, sso};
 use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell, query};
 
 /// Adds the routes.
@@ -24,6 +26,8 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
 #[template(path = "identity/login.html")]
 struct LoginPage {
     shell: Shell,
+    /// Why a passkey cannot be used under this address; empty when it can.
+    no_passkey: String,
     login: String,
     next: String,
     error: String,
@@ -93,9 +97,29 @@ pub(in crate::capabilities::identity) fn local(next: &str) -> String {
     if sound { next.to_owned() } else { "/".to_owned() }
 }
 
-fn signed_in(cookie: String, next: &str) -> Reply {
-    let cookie = Cookie { name: COOKIE, value: cookie, seconds: SESSION_ABSOLUTE.seconds() as i64 };
-    Reply::Redirect(local(next), vec![cookie])
+/// The cookie of a session, for as long as a session can last.
+pub(in crate::capabilities::identity) fn cookie(ctx: &Ctx<'_>, value: String) -> Result<Cookie> {
+    let seconds = factors::policy(&ctx.read()?, ctx.tenant)?.absolute().seconds() as i64;
+    Ok(Cookie { name: COOKIE, value, seconds })
+}
+
+pub(super) fn signed_in(ctx: &Ctx<'_>, value: String, next: &str) -> Result<Reply> {
+    Ok(Reply::Redirect(local(next), cookies(ctx, value)?))
+}
+
+/// What a browser keeps of who has signed in.
+pub(in crate::capabilities::identity) fn cookies(ctx: &Ctx<'_>, value: String) -> Result<Vec<Cookie>> {
+    let mut cookies = vec![cookie(ctx, value.clone())?];
+    // The look is the person's, in whichever browser.
+    cookies.extend(people::theme_of(ctx, &value)?);
+    Ok(cookies)
+}
+
+fn entered(ctx: &Ctx<'_>, request: &PageRequest, entered: Entered, next: &str) -> Result<Reply> {
+    match entered {
+        Entered::In(cookie) => signed_in(ctx, cookie, next),
+        Entered::Half(attempt) => second::show(ctx, request, &attempt, None),
+    }
 }
 
 fn go(path: &str) -> Result<Reply> {
@@ -103,7 +127,7 @@ fn go(path: &str) -> Result<Reply> {
 }
 
 /// Internal errors are for the error page and the log; all others stand in the form.
-fn shown(error: Error) -> Result<Error> {
+pub(super) fn shown(error: Error) -> Result<Error> {
     if error.kind() == Kind::Internal { Err(error) } else { Ok(error) }
 }
 
@@ -129,6 +153,7 @@ pub(in crate::capabilities::identity) fn login_page(
     let left = request.asked("left");
     let page = LoginPage {
         shell: Shell::new(ctx, request, "Sign in", ""),
+        no_passkey: factors::under_a_name(ctx).err().map(|error| explain(&error)).unwrap_or_default(),
         login,
         next_query: if next == "/" { String::new() } else { format!("?{}", query(&[("next", &next)])) },
         next,
@@ -141,14 +166,15 @@ pub(in crate::capabilities::identity) fn login_page(
 
 fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let login = request.field("login");
-    match super::sign_in(ctx, login, typed(request, "password").expose()) {
-        Ok(cookie) => Ok(signed_in(cookie, request.field("next"))),
+    let next = local(request.field("next"));
+    match super::sign_in(ctx, login, typed(request, "password").expose(), &next) {
+        Ok(how_far) => entered(ctx, request, how_far, &next),
         Err(error) => {
             let error = shown(error)?;
             if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) {
                 super::tell_failure(ctx, login)?;
             }
-            login_page(ctx, request, login.to_owned(), request.field("next"), Some(error))
+            login_page(ctx, request, login.to_owned(), &next, Some(error))
         }
     }
 }
@@ -184,9 +210,9 @@ fn link_page(ctx: &Ctx<'_>, request: &PageRequest, token: &str, failed: Option<E
 
 fn use_link(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let token = request.field("token");
-    let entered = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
-    match entered {
-        Ok(cookie) => Ok(signed_in(cookie, "/")),
+    let used = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
+    match used {
+        Ok(how_far) => entered(ctx, request, how_far, "/"),
         Err(error) => link_page(ctx, request, token, Some(shown(error)?)),
     }
 }
@@ -234,7 +260,7 @@ fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         super::set_up(ctx, &input)
     });
     match entered {
-        Ok(cookie) => Ok(signed_in(cookie, "/")),
+        Ok(cookie) => signed_in(ctx, cookie, "/"),
         Err(error) => setup_page(ctx, request, Some(shown(error)?)),
     }
 }

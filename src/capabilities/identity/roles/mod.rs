@@ -11,6 +11,7 @@ mod adopt;
 mod elevation;
 mod model;
 pub(super) mod ops;
+pub(super) mod pages;
 #[cfg(test)]
 mod tests;
 mod why;
@@ -56,7 +57,7 @@ pub(super) fn rights(
             grants.push(Grant { role, permissions, scope, until: one.until });
         }
     }
-    Ok(Rights { grants, only_reads: false })
+    Ok(Rights { grants, looks_as: None })
 }
 
 /// Refuses to pass on what the actor does not have.

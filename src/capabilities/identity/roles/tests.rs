@@ -6,8 +6,8 @@ use super::*;
 use crate::base::{Kind, Name, Secret, Span, UserId};
 use crate::capabilities::identity::keys::{self, KeyChosen};
 use crate::capabilities::identity::ops::{self, UserChanged, UserChosen};
-use crate::capabilities::identity::tests::{anonymous, owned};
-use crate::capabilities::identity::{door, session_actor};
+use crate::capabilities::identity::session_actor;
+use crate::capabilities::identity::tests::{anonymous, owned, sign_in};
 use crate::kit::{Actor, ById, Nothing, Request, Site};
 
 const PASSWORD: &str = "correct horse battery";
@@ -26,7 +26,7 @@ fn person<'a>(site: &'a Site, by: &Ctx<'_>, login: &str, role: &str) -> (UserId,
 }
 
 fn signed_in<'a>(site: &'a Site, login: &str) -> Ctx<'a> {
-    let cookie = door::sign_in(&anonymous(site, "10.0.0.9"), login, PASSWORD).unwrap();
+    let cookie = sign_in(&anonymous(site, "10.0.0.9"), login, PASSWORD).unwrap();
     let actor = session_actor(site, &cookie, site.clock.now()).unwrap().unwrap();
     Ctx::new(site, actor, Request::default())
 }
@@ -77,12 +77,14 @@ fn whoever_has_less_does_not_act_on_who_has_more() {
         name: "k".parse().unwrap(),
         role: role.parse().unwrap(),
         scope: "site:lyon".parse().unwrap(),
+        only: Default::default(),
+        networks: Vec::new(),
         days: None,
     };
-    assert_eq!(kind(keys::create(&narrow, chosen("viewer"))), forbidden, "people have no site");
+    assert_eq!(kind(keys::ops::create(&narrow, chosen("viewer"))), forbidden, "people have no site");
     let wide = KeyChosen { scope: Scope::default(), ..chosen("owner") };
-    assert_eq!(kind(keys::create(&admin, wide)), forbidden);
-    assert_eq!(kind(keys::create(&admin, chosen("administrator"))), None);
+    assert_eq!(kind(keys::ops::create(&admin, wide)), forbidden);
+    assert_eq!(kind(keys::ops::create(&admin, chosen("administrator"))), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::memory::{self, Stranger};
 use super::model::{Link, Provider};
 use super::store::{self, LINKS};
 use crate::base::{Error, Result, UserId};
+use crate::capabilities::identity::Means;
 use crate::capabilities::identity::model::{State, USERS_MAX, User, keeps_an_owner, login_name};
 use crate::capabilities::identity::store::{self as people, LOGINS, USERS};
 use crate::engine::store::Read;
@@ -18,15 +19,25 @@ pub(in crate::capabilities::identity) struct Proof {
     pub(in crate::capabilities::identity) provider: String,
     /// What people call it.
     pub(in crate::capabilities::identity) called: String,
-    /// `oidc` or `ldap`.
-    pub(in crate::capabilities::identity) means: &'static str,
+    /// Whether it is a directory.
+    pub(in crate::capabilities::identity) directory: bool,
     /// Who they are there.
     pub(in crate::capabilities::identity) subject: String,
     /// The provider's name of its own session.
     pub(in crate::capabilities::identity) session: Option<String>,
     /// Whether a second factor was shown there, and the provider is trusted for that.
-    #[expect(dead_code, reason = "asked for by who has second factors")]
     pub(in crate::capabilities::identity) several_factors: bool,
+}
+
+impl Proof {
+    /// By what they have shown who they are.
+    pub(in crate::capabilities::identity) fn means(&self) -> Means {
+        match (self.directory, self.several_factors) {
+            (true, _) => Means::Ldap,
+            (false, true) => Means::OidcFactors,
+            (false, false) => Means::Oidc,
+        }
+    }
 }
 
 /// Somebody who arrives.

@@ -35,7 +35,7 @@ fn prove(ctx: &Ctx<'_>, provider: &Provider, login: &str, password: &str) -> Res
         proof: Proof {
             provider: provider.id.clone(),
             called: provider.name.to_string(),
-            means: provider.settings.word(),
+            directory: true,
             subject: found.id,
             session: None,
             several_factors: false,
@@ -53,13 +53,14 @@ pub(in crate::capabilities::identity) fn sign_in(
     user: Option<&User>,
     login: &str,
     password: &str,
-) -> Result<Option<String>> {
+    next: &str,
+) -> Result<Option<door::Entered>> {
     let mut failed = None;
     for provider in candidates(ctx, user)? {
         match prove(ctx, &provider, login, password) {
             Ok(Some(arrival)) => {
                 let user = settle(ctx, &provider, &arrival)?;
-                return door::enter_proven(ctx, user, &arrival.proof).map(Some);
+                return door::enter_proven(ctx, user, &arrival.proof, next).map(Some);
             }
             Ok(None) => {}
             Err(error) => {

@@ -76,8 +76,8 @@ pub(super) fn begin(
 
 /// What came of an answer.
 pub(super) enum Came {
-    /// Signed in: the session's cookie, and where to go.
-    In(String, String),
+    /// In, or half in; and where to go.
+    In(door::Entered, String),
     /// An account was linked to who is signed in: what to say.
     Linked(String),
 }
@@ -113,9 +113,9 @@ pub(super) fn end(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Came> {
         return links::link_own(ctx, &provider, &arrival, user, session).map(Came::Linked);
     }
     let user = settle(ctx, &provider, &arrival)?;
-    let cookie = door::enter_proven(ctx, user, &arrival.proof)?;
+    let entered = door::enter_proven(ctx, user, &arrival.proof, &way.next)?;
     memory.starts.lock().give_back(&door::address(&ctx.request.from));
-    Ok(Came::In(cookie, way.next))
+    Ok(Came::In(entered, way.next))
 }
 
 fn arrival(provider: &Provider, proven: &oidc::Proven) -> Arrival {
@@ -125,7 +125,7 @@ fn arrival(provider: &Provider, proven: &oidc::Proven) -> Arrival {
         proof: Proof {
             provider: provider.id.clone(),
             called: provider.name.to_string(),
-            means: provider.settings.word(),
+            directory: false,
             subject: proven.subject.clone(),
             session: proven.session.clone(),
             several_factors: provider.trusts_factors && proven.several_factors(),

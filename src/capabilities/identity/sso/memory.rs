@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::model::{Provider, Settings};
+use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, Secret, SessionId, Timestamp, UserId};
-use crate::capabilities::identity::door::throttle::{Buckets, Rate};
 use crate::capabilities::identity::model::Digest;
 use crate::engine::outbound::oidc;
 use crate::kit::{Ctx, PerSite, Site};

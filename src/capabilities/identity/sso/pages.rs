@@ -9,11 +9,10 @@ use super::model::{Provider, ProviderView, Settings};
 use super::ops::{self, ProviderById};
 use super::{directory, logout, store};
 use crate::base::{Error, Kind, Result, UserId};
-use crate::capabilities::identity::door;
-use crate::capabilities::identity::door::pages::{explain, local, login_page, typed};
-use crate::capabilities::identity::model::{SESSION_ABSOLUTE, UserView};
+use crate::capabilities::identity::door::pages::{cookies, explain, local, login_page, second, typed};
+use crate::capabilities::identity::door::{self, Entered};
+use crate::capabilities::identity::model::UserView;
 use crate::capabilities::identity::ops as people;
-use crate::capabilities::identity::sessions::COOKIE as SESSION_COOKIE;
 use crate::capabilities::identity::{label, own};
 use crate::kit::{Cookie, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, query, told};
 
@@ -84,7 +83,7 @@ fn begin(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     // The way back leads to the console's own address, and the cookie must be there.
     let console = flow::console(ctx);
     let elsewhere =
-        !request.host.is_empty() && console != format!("https://{}", request.host.trim_end_matches(":443"));
+        !ctx.request.host.is_empty() && console != format!("https://{}", ctx.request.host.trim_end_matches(":443"));
     if elsewhere && request.asked("here").is_empty() && store::provider(&ctx.read()?, ctx.tenant, id).is_ok()
     {
         let query = query(&[("next", &next), ("here", "1")]);
@@ -98,11 +97,11 @@ fn begin(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 fn callback(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match flow::end(ctx, request) {
-        Ok(Came::In(cookie, next)) => {
-            let seconds = SESSION_ABSOLUTE.seconds() as i64;
-            let cookie = Cookie { name: SESSION_COOKIE, value: cookie, seconds };
-            onward(ctx, request, "Signed in", "You are signed in.".into(), local(&next), vec![cookie])
+        Ok(Came::In(Entered::In(cookie), next)) => {
+            let cookies = cookies(ctx, cookie)?;
+            onward(ctx, request, "Signed in", "You are signed in.".into(), local(&next), cookies)
         }
+        Ok(Came::In(Entered::Half(attempt), _)) => second::show(ctx, request, &attempt, None),
         Ok(Came::Linked(text)) => {
             let to = format!("/account?{}", query(&[("flash", &format!("ok:{text}"))]));
             onward(ctx, request, "Linked", text, to, Vec::new())
@@ -344,7 +343,9 @@ fn pass(ctx: &Ctx<'_>, provider: &str) -> String {
 }
 
 fn link_own(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let (user, session, _) = own(ctx)?;
+    let (user, session, raised) = own(ctx)?;
+    // It is one more way in, for good: an open screen is not enough for it.
+    raised.require("identity.link_own")?;
     let id = request.params.get("provider").map(String::as_str).unwrap_or_default();
     let provider = store::provider(&ctx.read()?, ctx.tenant, id)?;
     if matches!(provider.settings, Settings::Ldap(_)) {

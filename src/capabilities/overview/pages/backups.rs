@@ -14,7 +14,6 @@ struct BackupsHelpPage {
 
 /// The page.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    ctx.require("agents.read")?;
     html(&BackupsHelpPage {
         shell: Shell::new(ctx, request, "Backup and restore", "/help/backups"),
         folder: ctx.site.folder.display().to_string(),

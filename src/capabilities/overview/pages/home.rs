@@ -25,6 +25,11 @@ const SAVED_AGE_MAX: Span = Span::from_days(2);
 
 /// `/`.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if !ctx.actor.may_open("agents.read") {
+        // Whose work is elsewhere begins there.
+        let first = ctx.site.navigation.iter().find(|item| ctx.actor.may_open(item.permission));
+        return Ok(Reply::Redirect(first.map_or("/account", |item| item.path).to_owned(), Vec::new()));
+    }
     let views = worst_first(ctx)?;
     let counts = Counts::of(&views);
     html(&OverviewPage {
@@ -76,9 +81,13 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
         })
         .collect::<Vec<_>>();
     let events = telemetry::ops::QueryEvents { limit: Some(RECENT_ROWS), ..Default::default() };
-    let events = telemetry::ops::events(ctx, events)?.items;
+    let events = match ctx.actor.may("telemetry.read") {
+        true => telemetry::ops::events(ctx, events)?.items,
+        false => Vec::new(),
+    };
     let recent = tasks::ops::ListTasks { limit: Some(RECENT_ROWS), ..Default::default() };
-    let recent = tasks::ops::list(ctx, recent)?.items;
+    let may_tasks = ctx.actor.may("tasks.read");
+    let recent = if may_tasks { tasks::ops::list(ctx, recent)?.items } else { Vec::new() };
     let read = ctx.read()?;
     let row = |task: &tasks::Task| {
         let name = agents::named(&read, ctx.tenant, task.agent).unwrap_or_else(|_| task.agent.to_string());
@@ -89,9 +98,12 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
         limit: Some(limits::PAGE_ROWS_MAX),
         ..Default::default()
     };
-    let open = tasks::ops::list(ctx, open)?;
+    let (open, more) = match may_tasks {
+        true => tasks::ops::list(ctx, open).map(|page| (page.items.len(), page.next.is_some()))?,
+        false => (0, false),
+    };
     Ok(Home {
-        tiles: tiles(counts, open.items.len(), open.next.is_some()),
+        tiles: tiles(counts, open, more),
         more: amiss.saturating_sub(attention.len()),
         saved: saved(ctx)?,
         attention,
@@ -102,6 +114,9 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
 
 /// The last copy that left the building, and the last restore that was tried.
 fn saved(ctx: &Ctx<'_>) -> Result<Vec<Saved>> {
+    if !ctx.actor.may_open("backups.read") {
+        return Ok(Vec::new());
+    }
     let overview = backups::ops::overview(ctx)?;
     let line = |tone, title, text: String, at: Option<Timestamp>| Saved {
         glyph: Markup::glyph(tone, tone),

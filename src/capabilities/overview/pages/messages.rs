@@ -20,7 +20,6 @@ struct MessagesPage {
 
 /// The page.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    ctx.require("agents.read")?;
     html(&MessagesPage {
         shell: Shell::new(ctx, request, "Messages of agents", "/help/messages"),
         prefix: format!("muster/{VERSION}/{}/AGENT", ctx.tenant),

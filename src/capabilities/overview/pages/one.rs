@@ -110,6 +110,9 @@ pub(super) fn live(ctx: &Ctx<'_>, argument: &str) -> Result<String> {
 
 fn body(ctx: &Ctx<'_>, asked: &Asked, view: &AgentView) -> Result<Body> {
     let events = |limit| -> Result<Vec<EventRow>> {
+        if !ctx.actor.may("telemetry.read") {
+            return Ok(Vec::new());
+        }
         let asked =
             telemetry::ops::QueryEvents { agent: Some(asked.id), limit: Some(limit), ..Default::default() };
         Ok(telemetry::ops::events(ctx, asked)?
@@ -119,6 +122,9 @@ fn body(ctx: &Ctx<'_>, asked: &Asked, view: &AgentView) -> Result<Body> {
             .collect())
     };
     let tasks = |limit| -> Result<Vec<TaskRow>> {
+        if !ctx.actor.may("tasks.read") {
+            return Ok(Vec::new());
+        }
         let asked = tasks::ops::ListTasks { agent: Some(asked.id), limit: Some(limit), ..Default::default() };
         let name = view.agent.name.as_str();
         Ok(tasks::ops::list(ctx, asked)?.items.iter().map(|task| TaskRow::new(task, name, ctx.now)).collect())
@@ -130,6 +136,9 @@ fn body(ctx: &Ctx<'_>, asked: &Asked, view: &AgentView) -> Result<Body> {
         "tasks" => Body::Tasks(tasks(100)?),
         "inventory" => Body::Inventory(Parts::new(&view.agent.inventory, &view.agent.hostname)),
         "access" => Body::Access(AccessForm::new(view, ctx.actor.may("agents.change"))),
+        _ if !ctx.actor.may("telemetry.read") => {
+            Body::Overview { charts: Vec::new(), events: Vec::new(), tasks: tasks(5)? }
+        }
         _ => Body::Overview { charts: vital(ctx, asked, view)?, events: events(5)?, tasks: tasks(5)? },
     })
 }

@@ -20,7 +20,7 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         groups.push(("Tasks", recent(ctx, &words)?));
     }
     groups.retain(|(_, hits)| !hits.is_empty());
-    if words.is_empty() {
+    if words.is_empty() || !ctx.actor.may("tasks.read") {
         groups.retain(|(heading, _)| matches!(*heading, "Pages" | "Commands"));
     }
     html(&PalettePart { assets: ctx.site.assets.clone(), groups })
@@ -69,7 +69,7 @@ fn pages(ctx: &Ctx<'_>, words: &str) -> Vec<Hit> {
     ctx.site
         .navigation
         .iter()
-        .filter(|item| ctx.actor.may(item.permission) && item.title.to_lowercase().contains(words))
+        .filter(|item| ctx.actor.may_open(item.permission) && item.title.to_lowercase().contains(words))
         .map(|item| hit(item.path, item.icon, item.title, item.group))
         .collect()
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::*;
 use super::rig::*;
-use crate::base::Span;
+use crate::base::{Networks, Span};
 use crate::wire::{DownKind, UpKind};
 
 #[test]
@@ -32,9 +32,19 @@ fn connections_are_counted_and_room_comes_back() {
 }
 
 #[test]
+fn who_may_not_connect_is_cut_off() {
+    let networks = |deny: &str| Networks { allow: Vec::new(), deny: vec![deny.parse().unwrap()] };
+    let rig = Rig::between(networks("127.0.0.0/8"), Limits::default(), 10, None);
+    assert_eq!(Client::open(rig.address, 5).read(), None);
+    rig.keeper.expect("may not connect");
+    let rig = Rig::between(networks("10.0.0.0/8"), Limits::default(), 10, None);
+    rig.quiet_agent(1, 5).ping();
+}
+
+#[test]
 fn silence_ends() {
     let limits = Limits {
-        connect: Span::from_milliseconds(200),
+        connect: Span::from_seconds(2),
         keep_alive: Span::from_milliseconds(200),
         ..Limits::default()
     };

@@ -1,7 +1,5 @@
 //! What nobody may do, whatever it is called.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
 use super::super::*;
@@ -195,12 +193,12 @@ fn revocation_cuts_at_once_and_keeps_out() {
         let before = clock.monotonic();
         assert!(rig.broker.bus().close(TENANT, agent(1), "agent is retired"));
         assert_eq!(client.goodbye(), (version == 5).then_some(0x98));
-        assert!(clock.monotonic() - before < Duration::from_secs(1));
+        assert!(clock.monotonic() - before < PATIENCE);
     }
     rig.keeper.expect("agent is retired");
     rig.keeper.known.lock().remove(&id);
     assert_eq!(Client::hello(rig.address, 5, &hello(&id)).1, 0x87);
-    assert!(!rig.broker.bus().close(TENANT, agent(1), "again"));
+    rig.until(|_| !rig.broker.bus().close(TENANT, agent(1), "again"));
     assert!(rig.empty(), "a revoked agent has no will");
     // One that does not read is cut just the same.
     let client = rig.agent(2, 4);

@@ -16,7 +16,7 @@ use crate::base::{Error, Kind, Result};
 use crate::engine::clock::Clock;
 
 /// Bytes after which a copy is synced on its way, so that its progress is true and the end is not a long wait.
-const SYNC_BYTES: u64 = 64 * 1024 * 1024;
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes that a probe writes.
 const PROBE_BYTES: usize = 64 * 1024;
 

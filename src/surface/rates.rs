@@ -1,0 +1,57 @@
+//! How often people, programs and all of a tenant may ask; addresses are counted before, where requests come in.
+//!
+//! Invariant: a person's sessions share one bucket, and so do all uses of one key.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::caller::Caller;
+use crate::base::buckets::Rate;
+use crate::base::limits::{self, REQUESTS_BURST_SECONDS};
+use crate::base::{Result, TenantId, machine};
+use crate::engine::http::Limiter;
+use crate::kit::{Actor, Ctx};
+
+/// The limits of one surface.
+pub struct Rates {
+    actors: Limiter<String>,
+    tenants: Limiter<TenantId>,
+    /// Forms that anybody may send.
+    doors: Limiter<IpAddr>,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Rates::new(limits::REQUESTS_PER_ACTOR_PER_SECOND_MAX, limits::REQUESTS_PER_TENANT_PER_SECOND_MAX)
+    }
+}
+
+impl Rates {
+    /// So many requests in a second, of one person or key and of a tenant, over some time.
+    pub fn new(per_actor: u32, per_tenant: u32) -> Rates {
+        let rate = |n| Rate::per_second(n, REQUESTS_BURST_SECONDS);
+        let door =
+            Rate { burst: limits::DOOR_FORMS_BURST, every: Duration::from_secs(limits::DOOR_FORM_SECONDS) };
+        Rates {
+            actors: Limiter::new("person", rate(per_actor)),
+            tenants: Limiter::new("tenant", rate(per_tenant)),
+            doors: Limiter::new("door", door),
+        }
+    }
+
+    /// Takes a request of who is known, which counts as `cost` ordinary ones.
+    pub(super) fn known(&self, ctx: &Ctx<'_>, caller: &Caller, cost: u32) -> Result<()> {
+        if matches!(ctx.actor, Actor::Anonymous) {
+            return Ok(());
+        }
+        let now = ctx.site.clock.monotonic();
+        self.actors.take(&ctx.actor.text(), now, cost, &caller.standings)?;
+        self.tenants.take(&ctx.tenant, now, cost, &caller.standings)
+    }
+
+    /// Takes a form that anybody may send: sign-in, set-up, a link.
+    pub(super) fn door(&self, ctx: &Ctx<'_>, caller: &Caller) -> Result<()> {
+        let Some(peer) = caller.peer else { return Ok(()) };
+        self.doors.take(&machine(peer), ctx.site.clock.monotonic(), 1, &caller.standings)
+    }
+}
