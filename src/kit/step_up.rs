@@ -8,7 +8,7 @@ pub const PROOF_LASTS: Span = Span::from_minutes(10);
 
 /// The permissions that need a fresh proof. Programs with a key, which nobody can leave open on a desk, need none; nor
 /// does what must be quick when something goes wrong, such as to shut somebody out.
-pub const DANGEROUS: [&str; 30] = [
+pub const DANGEROUS: [&str; 31] = [
     // Who may come in, and as whom.
     "identity.create",
     "identity.change",
@@ -28,6 +28,7 @@ pub const DANGEROUS: [&str; 30] = [
     "identity.provider_change",
     "identity.link",
     // How oneself comes in.
+    "identity.link_own",
     "identity.totp_add",
     "identity.totp_remove",
     "identity.passkey_add",

@@ -262,14 +262,5 @@ pub(super) const EVENTS: &[EventKind] = &[
 ];
 
 /// How a provider is set up.
-const PROVIDER_FIELDS: &[&str] = &[
-    "name",
-    "on",
-    "settings",
-    "claims",
-    "mappings",
-    "makes_people",
-    "trusts_factors",
-    "hosts",
-    "because",
-];
+const PROVIDER_FIELDS: &[&str] =
+    &["name", "on", "settings", "claims", "mappings", "makes_people", "trusts_factors", "hosts", "because"];

@@ -138,7 +138,8 @@ fn step_in(ctx: &Ctx<'_>, attempt: &Attempt, user: &User, second: &Second<'_>) -
         attempts::end(ctx, attempt)?;
         Ok(detail)
     };
-    let cookie = enter(ctx, user.id, "identity.sign_in", &[attempt.shown, means], attempt.proof.as_ref(), check)?;
+    let cookie =
+        enter(ctx, user.id, "identity.sign_in", &[attempt.shown, means], attempt.proof.as_ref(), check)?;
     let next = match second {
         // Codes for the day on which it is lost belong to it.
         Second::AddTotp { .. } | Second::AddPasskey { .. } => "/account/factors".to_owned(),

@@ -8,8 +8,8 @@ use super::profile::{self, Profile};
 use crate::base::{Error, Kind, Result, SessionId, UserId, kind};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::factors;
-use crate::capabilities::identity::{ops, own};
 use crate::capabilities::identity::sessions::{self, SessionsEnded};
+use crate::capabilities::identity::{ops, own};
 use crate::kit::{ById, Ctx, Nothing, PageRequest, Pages, Reply, Shell, told};
 
 /// Adds the routes.

@@ -82,8 +82,8 @@ fn begin(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let next = local(request.asked("next"));
     // The way back leads to the console's own address, and the cookie must be there.
     let console = flow::console(ctx);
-    let elsewhere =
-        !ctx.request.host.is_empty() && console != format!("https://{}", ctx.request.host.trim_end_matches(":443"));
+    let elsewhere = !ctx.request.host.is_empty()
+        && console != format!("https://{}", ctx.request.host.trim_end_matches(":443"));
     if elsewhere && request.asked("here").is_empty() && store::provider(&ctx.read()?, ctx.tenant, id).is_ok()
     {
         let query = query(&[("next", &next), ("here", "1")]);

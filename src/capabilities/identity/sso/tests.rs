@@ -14,7 +14,7 @@ use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::tests::{PASSWORD, actor, anonymous, as_actor, chosen, owned, sign_in};
 use crate::capabilities::identity::{Identity, door, ops as people, roles};
 use crate::kit::{
-    Actor, ById, Capability, Findings, Nothing, PageRequest, Pages, Reply, Restored, Role, Scope, Site,
+    Actor, ById, Capability, Findings, Nothing, Ops, PageRequest, Pages, Reply, Restored, Role, Scope, Site,
     Undone,
 };
 
@@ -251,7 +251,8 @@ fn somebody_can_always_break_the_glass() {
     let (site, _folder) = crate::capabilities::identity::tests::site();
     let link = crate::capabilities::identity::login_link(&site).unwrap();
     let token = link.split_once("token=").unwrap().1.to_owned();
-    let cookie = crate::capabilities::identity::tests::use_link(&anonymous(&site, "10.0.0.1"), &token, "").unwrap();
+    let cookie =
+        crate::capabilities::identity::tests::use_link(&anonymous(&site, "10.0.0.1"), &token, "").unwrap();
     let ctx = as_actor(&site, actor(&site, &cookie).unwrap());
     let error = ops::add(&ctx, wanted("")).unwrap_err();
     assert!(error.message().contains("no owner can sign in with a password"), "{error}");
@@ -357,6 +358,30 @@ fn sessions_end_with_what_began_them() {
     let mut findings = Findings::default();
     Identity.check(&ctx, &mut findings).unwrap();
     assert_eq!(findings.kept, []);
+}
+
+#[test]
+fn a_second_factor_is_asked_for_unless_the_provider_saw_one() {
+    let rig = rig();
+    let ctx = rig.owner();
+    let provider = rig.added("* => viewer");
+    let mut all = Ops::default();
+    Identity.ops(&mut all);
+    let change = all.0.iter().find(|op| op.name == "identity.policy_change").unwrap();
+    (change.run)(&ctx, json!({ "second_factor_for": ["viewer"] })).unwrap();
+    let id = rig.arrives(&provider, "omar", &[]).unwrap();
+    let from = anonymous(&rig.site, "10.0.0.7");
+    let proof = arrival(&provider, "omar", &[]).proof;
+    let half = door::enter_proven(&from, id, &proof, "/").unwrap();
+    assert!(matches!(half, door::Entered::Half(_)), "{half:?}");
+    let proof = Proof { several_factors: true, ..proof };
+    let door::Entered::In(cookie) = door::enter_proven(&from, id, &proof, "/").unwrap() else {
+        panic!("half in")
+    };
+    assert!(actor(&rig.site, &cookie).is_some(), "and the session stands");
+    // A directory sees no second factor.
+    let proof = Proof { directory: true, ..proof };
+    assert_eq!(proof.means(), crate::capabilities::identity::Means::Ldap);
 }
 
 #[test]
@@ -561,11 +586,7 @@ fn a_directory_is_asked_after_local_people_and_at_the_same_price() {
     assert_eq!(sign_in(&from(1), "omar", "some password").unwrap_err().kind(), Kind::Unavailable);
     assert_eq!(sign_in(&from(1), "ines", "some password").unwrap_err().kind(), Kind::Unauthenticated);
     assert!(sign_in(&from(1), "ines", PASSWORD).is_ok());
-    assert_eq!(
-        sign_in(&from(1), "omar", "").unwrap_err().kind(),
-        Kind::Unauthenticated,
-        "nothing is bound"
-    );
+    assert_eq!(sign_in(&from(1), "omar", "").unwrap_err().kind(), Kind::Unauthenticated, "nothing is bound");
     // Tries that a directory could not answer cost nobody their tries.
     for _ in 0..20 {
         assert_eq!(sign_in(&from(2), "omar", "x").unwrap_err().kind(), Kind::Unavailable);
