@@ -21,6 +21,8 @@ pub struct PageRequest {
     pub htmx: bool,
     /// Path and query as asked, to come back to.
     pub url: String,
+    /// What pages keep in cookies, by name without prefix; the session is not among it.
+    pub cookies: BTreeMap<String, String>,
 }
 
 impl PageRequest {
@@ -56,6 +58,10 @@ pub enum Reply {
     Html(u16, String),
     /// Go there (303), perhaps with cookies.
     Redirect(String, Vec<Cookie>),
+    /// Go to another site (303), which sends the browser back: these cookies come along then (`SameSite=Lax`).
+    Away(String, Vec<Cookie>),
+    /// A page (200) with cookies, for who arrives from another site: a redirect would go on without strict cookies.
+    Arrived(String, Vec<Cookie>),
     /// A file to keep.
     File(Download),
     /// An answer to a script of ours, with its status.

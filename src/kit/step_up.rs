@@ -8,7 +8,7 @@ pub const PROOF_LASTS: Span = Span::from_minutes(10);
 
 /// The permissions that need a fresh proof. Programs with a key, which nobody can leave open on a desk, need none; nor
 /// does what must be quick when something goes wrong, such as to shut somebody out.
-pub const DANGEROUS: [&str; 27] = [
+pub const DANGEROUS: [&str; 31] = [
     // Who may come in, and as whom.
     "identity.create",
     "identity.change",
@@ -24,7 +24,11 @@ pub const DANGEROUS: [&str; 27] = [
     "identity.recover",
     "identity.role_create",
     "identity.role_change",
+    "identity.provider_add",
+    "identity.provider_change",
+    "identity.link",
     // How oneself comes in.
+    "identity.link_own",
     "identity.totp_add",
     "identity.totp_remove",
     "identity.passkey_add",

@@ -103,6 +103,7 @@ impl Server {
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
         mend::restored(&site, ALL)?;
         backups::allow_targets(&Ctx::system(&site, "server"))?;
+        identity::allow_providers(&Ctx::system(&site, "server"))?;
         let certificates = Certificates::start(&site, &config.http, names, addresses)?;
         let tls = certificates.tls();
 

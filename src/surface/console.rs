@@ -131,6 +131,7 @@ async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Resu
         query: form::fields(form::pairs(request.query_string().as_bytes())?),
         form: fields,
         htmx: request.headers().contains_key("hx-request"),
+        cookies: cookies(request),
         url: request.uri().path_and_query().map(ToString::to_string).unwrap_or_else(|| "/".into()),
     })
 }
@@ -216,6 +217,25 @@ fn leave(reply: Reply) -> HttpResponse {
             }
             answer.finish()
         }
+        Reply::Away(to, cookies) if is_address(&to) => {
+            let mut answer = HttpResponse::SeeOther();
+            answer.insert_header((header::LOCATION, to));
+            for cookie in &cookies {
+                let mut lax = bake(cookie);
+                lax.set_same_site(SameSite::Lax);
+                answer.cookie(lax);
+            }
+            answer.finish()
+        }
+        Reply::Away(..) => see_other("/").finish(),
+        Reply::Arrived(text, cookies) => {
+            let mut answer = HttpResponse::Ok();
+            answer.insert_header((header::CONTENT_TYPE, "text/html; charset=utf-8"));
+            for cookie in &cookies {
+                answer.cookie(bake(cookie));
+            }
+            answer.body(text)
+        }
         Reply::File(file) => download::send(file),
         Reply::Json(status, value) => {
             HttpResponse::build(StatusCode::from_u16(status).unwrap_or(StatusCode::OK)).json(value)
@@ -229,6 +249,21 @@ fn see_other(to: &str) -> actix_web::HttpResponseBuilder {
     let mut answer = HttpResponse::SeeOther();
     answer.insert_header((header::LOCATION, to));
     answer
+}
+
+/// The cookies of pages; the session's is for the doors alone.
+fn cookies(request: &HttpRequest) -> BTreeMap<String, String> {
+    let all = request.cookies();
+    let ours = all.iter().flat_map(|all| all.iter()).filter_map(|cookie| {
+        let name = cookie.name().strip_prefix("__Host-")?;
+        (name != "muster").then(|| (name.to_owned(), cookie.value().to_owned()))
+    });
+    ours.collect()
+}
+
+/// Whether it is the address of another site, as a header may have it.
+fn is_address(to: &str) -> bool {
+    (to.starts_with("https://") || to.starts_with("http://")) && to.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
 fn bake(cookie: &Cookie) -> HttpCookie<'static> {
@@ -254,6 +289,24 @@ mod tests {
             bake(&Cookie { name: "muster", value: String::new(), seconds: 60 })
                 .to_string()
                 .contains("Max-Age=0")
+        );
+    }
+
+    #[test]
+    fn away_is_another_site_and_its_cookies_come_back_from_there() {
+        let cookie = || vec![Cookie { name: "x", value: "y".into(), seconds: 60 }];
+        let answer = leave(Reply::Away("https://id.lan/a?b=c".into(), cookie()));
+        assert_eq!(answer.headers().get(header::LOCATION).unwrap(), "https://id.lan/a?b=c");
+        let set = answer.headers().get(header::SET_COOKIE).unwrap().to_str().unwrap();
+        assert!(set.starts_with("__Host-x=y; HttpOnly; SameSite=Lax; Secure"), "{set}");
+        for to in ["javascript:alert(1)", "/x", "https://id.lan/\r\nx: y", "https://id.lan/ä"] {
+            let answer = leave(Reply::Away(to.into(), cookie()));
+            assert_eq!(answer.headers().get(header::LOCATION).unwrap(), "/", "{to}");
+        }
+        let answer = leave(Reply::Arrived("<p>".into(), cookie()));
+        assert_eq!(answer.status().as_u16(), 200);
+        assert!(
+            answer.headers().get(header::SET_COOKIE).unwrap().to_str().unwrap().contains("SameSite=Strict")
         );
     }
 

@@ -9,13 +9,13 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Access,
         "identity.signed_in",
         "Somebody signed in",
-        &["session", "means", "passkey", "counter", "host"],
+        &["session", "means", "passkey", "counter", "host", "provider"],
     ),
     EventKind::notable(
         Category::Access,
         "identity.sign_in_failed",
         "Somebody tried to sign in and could not",
-        &["failures_not_listed"],
+        &["failures_not_listed", "means", "because"],
     ),
     EventKind::ordinary(Category::Access, "identity.logged_out", "Somebody signed out", &[]),
     EventKind::notable(
@@ -46,13 +46,49 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Trust,
         "identity.created",
         "A person was added",
-        &["login", "name", "roles", "grants"],
+        &["login", "name", "roles", "grants", "provider", "because"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.provider_added",
+        "People may come in by an OpenID provider or a directory",
+        PROVIDER_FIELDS,
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.provider_changed",
+        "A provider of single sign-on is set up differently",
+        PROVIDER_FIELDS,
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.provider_removed",
+        "Nobody comes in by a provider any more",
+        &["name", "links_ended"],
+    ),
+    EventKind::ordinary(
+        Category::Access,
+        "identity.provider_logged_out",
+        "A provider ended sessions that it had begun",
+        &["name", "subject", "sessions_ended"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.linked",
+        "Somebody at a provider is a person here from then on",
+        &["login", "provider", "name", "subject", "called"],
+    ),
+    EventKind::notable(
+        Category::Trust,
+        "identity.unlinked",
+        "Somebody at a provider is no longer a person here",
+        &["login", "provider", "subject", "because"],
     ),
     EventKind::notable(
         Category::Trust,
         "identity.changed",
         "A person has another name or may do other things",
-        &["name", "roles", "grants", "because"],
+        &["name", "login", "roles", "grants", "because"],
     ),
     EventKind::notable(
         Category::Trust,
@@ -224,3 +260,7 @@ pub(super) const EVENTS: &[EventKind] = &[
         &["because"],
     ),
 ];
+
+/// How a provider is set up.
+const PROVIDER_FIELDS: &[&str] =
+    &["name", "on", "settings", "claims", "mappings", "makes_people", "trusts_factors", "hosts", "because"];

@@ -19,6 +19,7 @@ mod people;
 mod recovery;
 mod roles;
 mod sessions;
+mod sso;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +34,9 @@ pub use ops::{UserChanged, UserChosen, UserMade};
 pub use people::{Exported, ImportAsked, Imported, Profile};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
+pub use sso::allow_providers;
+
+use std::sync::LazyLock;
 
 use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
@@ -73,6 +77,7 @@ impl Capability for Identity {
         );
         ops.gives("identity.link_made");
         roles::ops::routes(ops);
+        sso::ops::routes(ops);
         ops.post(
             "identity.look_as",
             "/identity/users/{id}/look",
@@ -115,6 +120,7 @@ impl Capability for Identity {
         factors::pages::routes(pages);
         people::pages::routes(pages);
         pages::routes(pages);
+        sso::pages::routes(pages);
         roles::pages::routes(pages);
         keys::pages::routes(pages);
     }
@@ -122,6 +128,7 @@ impl Capability for Identity {
     fn jobs(&self, jobs: &mut Jobs) {
         jobs.every(Span::from_minutes(10), "identity.sweep", sessions::sweep);
         jobs.every(Span::from_minutes(1), "identity.grants", roles::ops::sweep);
+        jobs.every(Span::from_minutes(10), "identity.provider_sessions", sso::sweep);
         jobs.every(Span::from_minutes(10), "identity.keys", keys::sweep);
     }
 
@@ -141,19 +148,30 @@ impl Capability for Identity {
                 icon: "key-round",
                 permission: "agents.read",
             },
+            NavItem {
+                group: "Help",
+                title: "Single sign-on",
+                path: "/help/sign-on",
+                icon: "log-in",
+                permission: "identity.read",
+            },
         ]
     }
 
     fn tables(&self) -> &'static [&'static str] {
-        &store::NAMES
+        static ALL: LazyLock<Vec<&'static str>> =
+            LazyLock::new(|| store::NAMES.into_iter().chain(sso::store::NAMES).collect());
+        &ALL
     }
 
     fn restored(&self, ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
-        recovery::restored(ctx, change, restored)
+        recovery::restored(ctx, change, restored)?;
+        sso::recovery::restored(ctx, change, restored)
     }
 
     fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
-        recovery::check(ctx, findings)
+        recovery::check(ctx, findings)?;
+        sso::recovery::check(ctx, findings)
     }
 
     fn returnable(&self) -> &'static [Returnable] {

@@ -128,7 +128,9 @@ pub(super) fn change(ctx: &Ctx<'_>, input: UserChanged) -> Result<UserView> {
         }
         if let Some(role) = input.role {
             let before = user.roles();
-            user.grants.retain(|one| one.standing == Standing::Eligible || one.until.is_some());
+            user.grants.retain(|one| {
+                one.standing == Standing::Eligible || one.until.is_some() || !one.provider.is_empty()
+            });
             user.grants.insert(0, Granted::lasting(role));
             if user.roles() != before {
                 detail["roles"] = json!({ "before": before, "after": user.roles() });

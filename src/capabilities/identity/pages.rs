@@ -6,7 +6,7 @@ use super::door::pages::{explain, typed, typed_twice};
 use super::model::{SessionView, UserView};
 use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::people::Profile;
-use super::{factors, own, people, sessions};
+use super::{factors, own, people, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
 use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr};
 
@@ -38,6 +38,7 @@ struct AccountPage {
     factors: String,
     profile: Profile,
     characters_min: usize,
+    own: sso::pages::OwnLinks,
 }
 
 /// A person as a row, with what may be done to them.
@@ -115,6 +116,7 @@ fn account_page(
         factors: factors::have(&ctx.read()?, ctx.tenant, id)?.words(),
         profile: people::pages::chosen(ctx)?,
         characters_min: limits::PASSWORD_CHARACTERS_MIN,
+        own: sso::pages::own_links(ctx)?,
     };
     Ok(Reply::Html(status, page.render()?))
 }

@@ -151,6 +151,18 @@ pub(super) fn end_all(
     Ok(ended)
 }
 
+/// Ends one session of a person, in an open change; whether there was one.
+pub(super) fn end(ctx: &Ctx<'_>, change: &mut Change<'_>, user: UserId, id: SessionId) -> Result<bool> {
+    let there = store::sessions(&*change.tx, ctx.tenant, user)?;
+    let Some((digest, session)) = there.iter().find(|(_, session)| session.id == id) else {
+        return Ok(false);
+    };
+    store::remove_session(change.tx, ctx.tenant, digest, session)?;
+    memory::of(ctx.site).uses.forget(digest);
+    change.tell("identity.session_revoked", id, serde_json::json!({ "user": user }));
+    Ok(true)
+}
+
 /// Lists the sessions of who asks, newest first.
 pub(super) fn list(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<SessionView>> {
     let (user, current, _) = own(ctx)?;

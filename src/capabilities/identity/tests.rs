@@ -60,11 +60,11 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str) -> Result<Stri
     whole(door::sign_in(ctx, login, password, "/")?)
 }
 
-fn use_link(ctx: &Ctx<'_>, token: &str, password: &str) -> Result<String> {
+pub(super) fn use_link(ctx: &Ctx<'_>, token: &str, password: &str) -> Result<String> {
     whole(door::use_link(ctx, token, password)?)
 }
 
-fn whole(entered: door::Entered) -> Result<String> {
+pub(super) fn whole(entered: door::Entered) -> Result<String> {
     match entered {
         door::Entered::In(cookie) => Ok(cookie),
         door::Entered::Half(_) => Err(Error::conflict("half in")),

@@ -11,6 +11,7 @@ use crate::base::{Error, Result, UserId};
 use crate::capabilities::identity::factors::{CODE_TRIES, Means};
 use crate::capabilities::identity::memory;
 use crate::capabilities::identity::model::{Digest, User};
+use crate::capabilities::identity::sso::Proof;
 use crate::engine::crypto::well_formed;
 use crate::kit::Ctx;
 
@@ -34,6 +35,8 @@ pub(super) struct Attempt {
     pub(super) password: Option<String>,
     /// What they have shown.
     pub(super) shown: Means,
+    /// The provider that proved them, if one did.
+    pub(super) proof: Option<Proof>,
     /// Where they want to go.
     pub(super) next: String,
     until: Duration,
@@ -64,7 +67,7 @@ impl Attempts {
 }
 
 /// Begins one; gives its text, of which only the digest is kept.
-pub(super) fn begin(ctx: &Ctx<'_>, user: &User, shown: Means, next: &str) -> String {
+pub(super) fn begin(ctx: &Ctx<'_>, user: &User, shown: Means, next: &str, proof: Option<Proof>) -> String {
     let (text, digest) = Digest::token(PREFIX, &ctx.site.clock);
     let now = ctx.site.clock.monotonic();
     let attempt = Attempt {
@@ -72,6 +75,7 @@ pub(super) fn begin(ctx: &Ctx<'_>, user: &User, shown: Means, next: &str) -> Str
         user: user.id,
         password: user.password.clone(),
         shown,
+        proof,
         next: next.to_owned(),
         until: now + LASTS,
         tries: 0,
@@ -125,6 +129,7 @@ mod tests {
                 user: UserId::from_bits(user),
                 password: None,
                 shown: Means::Password,
+                proof: None,
                 next: "/".into(),
                 until: at(1_000_000 + n),
                 tries: 0,

@@ -24,9 +24,9 @@ use super::model::{
 use super::passwords::check_password;
 use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
-use super::{memory, sessions};
+use super::{memory, sessions, sso};
 use crate::base::buckets::Buckets;
-use crate::base::{Error, Name, Result, SessionId, UserId, machine};
+use crate::base::{Error, Kind, Name, Result, SessionId, UserId, machine};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
 use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
@@ -177,16 +177,31 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
         Error::unauthenticated("the login name or the password is wrong")
             .hint("an owner can give you a link that sets a new password")
     };
-    let Some(user) = user.filter(|_| fits) else {
-        return Err(wrong());
+    let Some(user) = user.as_ref().filter(|_| fits) else {
+        // The hash above was paid for whoever it is; a directory comes after it.
+        let failed = |error: Error| {
+            if error.kind() == Kind::Unavailable {
+                memory.pairs.lock().give_back(&pair);
+                memory.addresses.lock().give_back(&address);
+            }
+            error
+        };
+        let entered = sso::directory::sign_in(ctx, user.as_ref(), &login, password, next).map_err(failed)?;
+        let entered = entered.ok_or_else(wrong)?;
+        match entered {
+            Entered::In(_) => memory.pairs.lock().clear(&pair),
+            Entered::Half(_) => memory.pairs.lock().give_back(&pair),
+        }
+        memory.addresses.lock().give_back(&address);
+        return Ok(entered);
     };
     memory.addresses.lock().give_back(&address);
-    if factors::step(&ctx.read()?, ctx.tenant, &user)? != Step::None {
+    if factors::step(&ctx.read()?, ctx.tenant, user)? != Step::None {
         // The bucket is not cleared: whoever has but the password must not get fresh tries by it.
         memory.pairs.lock().give_back(&pair);
-        return Ok(Entered::Half(attempts::begin(ctx, &user, Means::Password, next)));
+        return Ok(Entered::Half(attempts::begin(ctx, user, Means::Password, next, None)));
     }
-    let cookie = enter(ctx, user.id, "identity.sign_in", &[Means::Password], |_, now| {
+    let cookie = enter(ctx, user.id, "identity.sign_in", &[Means::Password], None, |_, now| {
         if now.password != user.password {
             return Err(wrong());
         }
@@ -196,8 +211,16 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
     Ok(Entered::In(cookie))
 }
 
-/// Notes a failed sign-in for the audit log. Floods are counted, not written: the log stays readable, the disk free.
+/// Notes a failed sign-in for the audit log.
 pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
+    // Only a name that exists is written down: people type passwords into the wrong field.
+    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
+    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
+    tell_failed(ctx, &subject, json!({}))
+}
+
+/// The same for a subject. Floods are counted, not written: the log stays readable, the disk free.
+pub(super) fn tell_failed(ctx: &Ctx<'_>, subject: &str, mut detail: Value) -> Result<()> {
     let memory = memory::of(ctx.site);
     let skipped = {
         let mut told = memory.told.lock();
@@ -207,12 +230,10 @@ pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
         }
         std::mem::take(&mut told.1)
     };
-    // Only a name that exists is written down: people type passwords into the wrong field.
-    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
-    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
+    detail["failures_not_listed"] = json!(skipped);
     let system = Ctx { actor: Actor::System, ..ctx.clone() };
     system.require("identity.sign_in")?.write(|change| {
-        change.tell("identity.sign_in_failed", subject, json!({ "failures_not_listed": skipped }));
+        change.tell("identity.sign_in_failed", subject, detail);
         Ok(())
     })
 }
@@ -320,7 +341,7 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Ente
         Ok(json!({}))
     };
     let entered = if factors::step(&ctx.read()?, ctx.tenant, &user)? == Step::None {
-        Entered::In(enter(ctx, user.id, "identity.use_link", &[Means::Link], used)?)
+        Entered::In(enter(ctx, user.id, "identity.use_link", &[Means::Link], None, used)?)
     } else {
         let (raised, _) = raised(ctx, &user);
         let now = raised.require("identity.use_link")?.write(|change| {
@@ -330,7 +351,7 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Ente
             change.tell("identity.link_used", now.id, json!({ "purpose": link.purpose }));
             Ok(now)
         })?;
-        Entered::Half(attempts::begin(ctx, &now, Means::Link, "/"))
+        Entered::Half(attempts::begin(ctx, &now, Means::Link, "/", None))
     };
     memory.addresses.lock().give_back(&address);
     Ok(entered)
@@ -352,12 +373,38 @@ pub(super) fn check_own_password(
     Ok(())
 }
 
-/// Begins a session of somebody who has proved who they are.
+/// Lets in somebody whom a provider has proved. A second factor is asked for as after a password, unless the provider has
+/// seen one and is trusted for that.
+pub(super) fn enter_proven(ctx: &Ctx<'_>, user: UserId, proof: &sso::Proof, next: &str) -> Result<Entered> {
+    let read = ctx.read()?;
+    let user = read.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
+    let means = proof.means();
+    if !proof.several_factors && factors::step(&read, ctx.tenant, &user)? != Step::None {
+        return Ok(Entered::Half(attempts::begin(ctx, &user, means, next, Some(proof.clone()))));
+    }
+    drop(read);
+    let cookie = enter(ctx, user.id, "identity.sign_in", &[means], Some(proof), |_, _| Ok(json!({})))?;
+    Ok(Entered::In(cookie))
+}
+
+/// Tries something that may be guessed at, as slowly as at the door.
+pub(super) fn throttled<T>(ctx: &Ctx<'_>, login: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let memory = memory::of(ctx.site);
+    let login = login.trim().to_lowercase().chars().take(super::model::LOGIN_CHARACTERS_MAX).collect();
+    let pair = (address(&ctx.request.from), login);
+    take(&memory.pairs, &pair, ctx)?;
+    let done = f()?;
+    memory.pairs.lock().clear(&pair);
+    Ok(done)
+}
+
+/// Begins a session of somebody who has proved who they are. What `check` gives goes into the event.
 fn enter(
     ctx: &Ctx<'_>,
     user: UserId,
     action: &'static str,
     means: &[Means],
+    proof: Option<&sso::Proof>,
     check: impl FnOnce(&mut Change<'_>, &mut User) -> Result<Value>,
 ) -> Result<String> {
     let user = ctx.read()?.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
@@ -368,6 +415,10 @@ fn enter(
         now.last_login = Some(ctx.now);
         change.tx.put(&USERS, &(ctx.tenant, now.id), &now)?;
         (detail["session"], detail["means"]) = (json!(session), json!(means));
+        if let Some(proof) = proof {
+            sso::note(ctx, change, session, now.id, proof)?;
+            detail["provider"] = json!(proof.called);
+        }
         change.tell("identity.signed_in", now.id, detail);
         sessions::begin(ctx, change, &now, session, means.to_vec())
     })
@@ -406,7 +457,7 @@ fn take<K: std::hash::Hash + Eq + Clone>(
 }
 
 /// The part of an address that one machine cannot change at will, as text.
-fn address(from: &str) -> String {
+pub(super) fn address(from: &str) -> String {
     use std::net::{IpAddr, SocketAddr};
     let parsed = from.parse::<IpAddr>().ok().or_else(|| from.parse::<SocketAddr>().ok().map(|a| a.ip()));
     match parsed {

@@ -8,8 +8,8 @@ use super::{Entered, SetUp};
 use crate::base::{Error, Kind, Result, Secret, limits};
 use crate::capabilities::identity::model::Purpose;
 use crate::capabilities::identity::sessions::{self, COOKIE};
-use crate::capabilities::identity::{factors, people};
-use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell};
+use crate::capabilities::identity::{factors, people, sso};
+use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell, query};
 
 /// Adds the routes.
 pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
@@ -31,6 +31,11 @@ struct LoginPage {
     login: String,
     next: String,
     error: String,
+    /// Providers that may be signed in by, and what stands behind `?` for them.
+    offers: Vec<sso::Offer>,
+    next_query: String,
+    /// The provider by which somebody was signed in, who may want to sign out there too.
+    left: Option<sso::Offer>,
 }
 
 #[derive(Template)]
@@ -99,10 +104,15 @@ pub(in crate::capabilities::identity) fn cookie(ctx: &Ctx<'_>, value: String) ->
 }
 
 pub(super) fn signed_in(ctx: &Ctx<'_>, value: String, next: &str) -> Result<Reply> {
+    Ok(Reply::Redirect(local(next), cookies(ctx, value)?))
+}
+
+/// What a browser keeps of who has signed in.
+pub(in crate::capabilities::identity) fn cookies(ctx: &Ctx<'_>, value: String) -> Result<Vec<Cookie>> {
     let mut cookies = vec![cookie(ctx, value.clone())?];
     // The look is the person's, in whichever browser.
     cookies.extend(people::theme_of(ctx, &value)?);
-    Ok(Reply::Redirect(local(next), cookies))
+    Ok(cookies)
 }
 
 fn entered(ctx: &Ctx<'_>, request: &PageRequest, entered: Entered, next: &str) -> Result<Reply> {
@@ -131,19 +141,25 @@ fn login(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     login_page(ctx, request, String::new(), request.asked("next"), None)
 }
 
-pub(super) fn login_page(
+pub(in crate::capabilities::identity) fn login_page(
     ctx: &Ctx<'_>,
     request: &PageRequest,
     login: String,
     next: &str,
     failed: Option<Error>,
 ) -> Result<Reply> {
+    let next = local(next);
+    let offers = sso::offers(ctx)?;
+    let left = request.asked("left");
     let page = LoginPage {
         shell: Shell::new(ctx, request, "Sign in", ""),
         no_passkey: factors::under_a_name(ctx).err().map(|error| explain(&error)).unwrap_or_default(),
         login,
-        next: local(next),
+        next_query: if next == "/" { String::new() } else { format!("?{}", query(&[("next", &next)])) },
+        next,
         error: failed.as_ref().map(explain).unwrap_or_default(),
+        left: sso::offers(ctx)?.into_iter().find(|offer| offer.id == left),
+        offers,
     };
     Ok(Reply::Html(failed.map_or(200, |error| error.kind().status()), page.render()?))
 }
@@ -155,7 +171,7 @@ fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         Ok(how_far) => entered(ctx, request, how_far, &next),
         Err(error) => {
             let error = shown(error)?;
-            if error.kind() == Kind::Unauthenticated {
+            if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) {
                 super::tell_failure(ctx, login)?;
             }
             login_page(ctx, request, login.to_owned(), &next, Some(error))
@@ -250,9 +266,11 @@ fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 }
 
 fn log_out(ctx: &Ctx<'_>, _: &PageRequest) -> Result<Reply> {
+    let left = sso::began_by(ctx)?.unwrap_or_default();
     sessions::log_out(ctx)?;
     let gone = Cookie { name: COOKIE, value: String::new(), seconds: 0 };
-    Ok(Reply::Redirect("/login?flash=ok:You+are+signed+out".into(), vec![gone]))
+    let told = query(&[("flash", "ok:You are signed out"), ("left", &left)]);
+    Ok(Reply::Redirect(format!("/login?{told}"), vec![gone]))
 }
 
 #[cfg(test)]

@@ -138,7 +138,8 @@ fn step_in(ctx: &Ctx<'_>, attempt: &Attempt, user: &User, second: &Second<'_>) -
         attempts::end(ctx, attempt)?;
         Ok(detail)
     };
-    let cookie = enter(ctx, user.id, "identity.sign_in", &[attempt.shown, means], check)?;
+    let cookie =
+        enter(ctx, user.id, "identity.sign_in", &[attempt.shown, means], attempt.proof.as_ref(), check)?;
     let next = match second {
         // Codes for the day on which it is lost belong to it.
         Second::AddTotp { .. } | Second::AddPasskey { .. } => "/account/factors".to_owned(),
@@ -159,7 +160,7 @@ pub(super) fn sign_in_by_passkey(ctx: &Ctx<'_>, answer: &str) -> Result<String> 
         return Err(Error::invalid("this passkey is not known here")
             .hint("sign in with your password, and add it to your account"));
     }
-    let cookie = enter(ctx, held.user, "identity.sign_in", &[Means::Passkey], |change, _| {
+    let cookie = enter(ctx, held.user, "identity.sign_in", &[Means::Passkey], None, |change, _| {
         factors::spend_passkey(ctx, change, &held)
     })?;
     memory.addresses.lock().give_back(&address);

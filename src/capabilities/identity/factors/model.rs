@@ -38,6 +38,12 @@ pub enum Means {
     Link,
     /// A recovery code.
     RecoveryCode,
+    /// An OpenID provider.
+    Oidc,
+    /// An OpenID provider that is trusted to have seen a second factor.
+    OidcFactors,
+    /// A directory, by its password.
+    Ldap,
 }
 
 impl Means {
@@ -49,12 +55,15 @@ impl Means {
             Means::Passkey => "passkey",
             Means::Link => "link",
             Means::RecoveryCode => "recovery code",
+            Means::Oidc => "single sign-on",
+            Means::OidcFactors => "single sign-on with a second factor",
+            Means::Ldap => "directory password",
         }
     }
 
     /// Whether it is more than a password or a link.
     pub(super) fn is_factor(self) -> bool {
-        matches!(self, Means::Totp | Means::Passkey | Means::RecoveryCode)
+        matches!(self, Means::Totp | Means::Passkey | Means::RecoveryCode | Means::OidcFactors)
     }
 }
 

@@ -67,6 +67,7 @@ pub(in crate::capabilities::identity) fn elevate(ctx: &Ctx<'_>, input: Elevated)
             standing: Standing::Held,
             until: Some(until),
             reason: why,
+            provider: String::new(),
         });
         let mut detail = told(user, &before);
         detail["reason"] = user.grants.last().map(|one| one.reason.clone()).unwrap_or_default().into();

@@ -33,6 +33,9 @@ pub struct Granted {
     /// Why it was given, or taken up.
     #[serde(default)]
     pub reason: String,
+    /// The provider whose groups give it; empty for what was given here. Such a one is renewed at each sign-in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
 }
 
 impl Granted {
@@ -44,6 +47,7 @@ impl Granted {
             standing: Standing::Held,
             until: None,
             reason: String::new(),
+            provider: String::new(),
         }
     }
 
@@ -63,6 +67,8 @@ impl Granted {
             && self.scope.is_everything()
             && self.standing == Standing::Held
             && self.until.is_none()
+            // What a provider gives, it may take away.
+            && self.provider.is_empty()
     }
 
     /// In words: `operator with site:lyon until 2026-…`.

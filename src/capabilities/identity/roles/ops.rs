@@ -9,6 +9,7 @@ use super::{ROLES_MAX, elevation, may_give, unknown, why};
 use crate::base::{Error, Page, Result, Timestamp, UserId};
 use crate::capabilities::identity::model::{User, UserView};
 use crate::capabilities::identity::ops::alter;
+use crate::capabilities::identity::sso;
 use crate::capabilities::identity::store::{self, KEYS, ROLES};
 use crate::engine::store::{Read, Tx};
 use crate::kit::{Ctx, Nothing, Ops, Permissions, Role, RoleName, Scope};
@@ -217,6 +218,10 @@ pub(in crate::capabilities::identity) fn remove(ctx: &Ctx<'_>, input: ByName) ->
             return Err(Error::conflict(format!("{count} people or keys have the role `{}`", input.name))
                 .hint("take it from them first"));
         }
+        if sso::gives(&*change.tx, ctx.tenant, &input.name)? {
+            return Err(Error::conflict(format!("a group at a provider gives the role `{}`", input.name))
+                .hint("take it out of the provider's list first"));
+        }
         change.tx.delete(&ROLES, &(ctx.tenant, input.name.to_string()))?;
         change.tell("identity.role_removed", &input.name, json!({ "permissions": before.permissions }));
         Ok(Nothing {})
@@ -265,6 +270,7 @@ pub(in crate::capabilities::identity) fn grant(ctx: &Ctx<'_>, input: GrantChosen
         standing: input.standing,
         until: input.until,
         reason: reason(&input.reason)?,
+        provider: String::new(),
     };
     alter(ctx, permit, input.id, "identity.granted", |user| {
         let before = user.roles();
@@ -297,9 +303,17 @@ pub(in crate::capabilities::identity) fn withdraw(ctx: &Ctx<'_>, input: Withdraw
     alter(ctx, ctx.require("identity.withdraw")?, input.id, "identity.withdrawn", |user| {
         let before = user.roles();
         let there = user.grants.len();
-        user.grants.retain(|one| {
-            one.role != input.role || one.scope != input.scope || one.standing != input.standing
-        });
+        let given = |one: &Granted| {
+            one.role == input.role && one.scope == input.scope && one.standing == input.standing
+        };
+        user.grants.retain(|one| !given(one) || !one.provider.is_empty());
+        if user.grants.len() == there && user.grants.iter().any(given) {
+            return Err(Error::conflict(format!(
+                "a group at a provider gives `{}` to `{}`",
+                input.role, user.login
+            ))
+            .hint("take the group from them there, or change which groups give which roles"));
+        }
         if user.grants.len() == there {
             return Err(Error::not_found("grant", format!("{} with {}", input.role, input.scope)));
         }
@@ -308,7 +322,8 @@ pub(in crate::capabilities::identity) fn withdraw(ctx: &Ctx<'_>, input: Withdraw
 }
 
 fn same(one: &Granted, other: &Granted) -> bool {
-    one.role == other.role && one.scope == other.scope && one.standing == other.standing
+    let same = one.role == other.role && one.scope == other.scope && one.standing == other.standing;
+    same && one.provider == other.provider
 }
 
 pub(super) fn told(user: &User, before: &str) -> serde_json::Value {

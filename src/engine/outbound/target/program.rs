@@ -7,6 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::base::{Error, Result};
+use crate::engine::outbound;
+pub(super) use crate::engine::outbound::blocking;
 
 /// Bytes of a program's output that are read; it has no business to say more.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -83,21 +85,9 @@ pub(super) fn run(name: &str, words: &[&str], package: &str, input: &[u8], withi
     })
 }
 
-/// Runs what waits on this thread, which must be one that may wait.
-pub(super) fn blocking<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
-
 /// Foreign text made fit for a message: one line, printable, short.
 pub(super) fn readable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let line = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("; ");
-    let mut clean: String = line.chars().map(|c| if c.is_control() || c == '`' { ' ' } else { c }).collect();
-    if let Some((at, _)) = clean.char_indices().find(|(at, _)| *at >= COMPLAINT_BYTES_MAX) {
-        clean.truncate(at);
-        clean.push('…');
-    }
-    clean
+    outbound::readable(text, COMPLAINT_BYTES_MAX)
 }
 
 #[cfg(test)]

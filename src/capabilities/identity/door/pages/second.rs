@@ -46,7 +46,12 @@ struct EnrolPage {
 }
 
 /// The page of what is left to do. Its status is that of what went wrong.
-pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest, text: &str, failed: Option<Error>) -> Result<Reply> {
+pub(in crate::capabilities::identity) fn show(
+    ctx: &Ctx<'_>,
+    request: &PageRequest,
+    text: &str,
+    failed: Option<Error>,
+) -> Result<Reply> {
     let (attempt, user, step) = match second::look(ctx, text) {
         Ok(found) => found,
         // What went wrong first is what the person is told.

@@ -14,14 +14,11 @@ use object_store::client::{
 };
 use parking_lot::Mutex;
 use reqwest::redirect::Policy;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, RootCertStore};
 
 use super::super::pace::Pace;
 use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
+use crate::engine::outbound::trust;
 
 /// Seconds in which a connection must stand.
 const CONNECT_SECONDS_MAX: u64 = 20;
@@ -31,8 +28,6 @@ pub(super) const IDLE_SECONDS_MAX: u64 = 60;
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Requests of one listing, which needs one for a thousand names.
 pub(super) const LIST_REQUESTS_MAX: u32 = 1_000;
-/// Certificates that may be trusted.
-const AUTHORITIES_COUNT_MAX: usize = 16;
 /// Bytes that go at once when there is a pace.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -59,7 +54,7 @@ impl Http {
             .redirect(Policy::none())
             .referer(false)
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
-            .tls_backend_preconfigured(tls(authority, clock)?);
+            .tls_backend_preconfigured(trust::client_config(authority, clock)?);
         if authority.is_some() {
             client = client.https_only(true);
         }
@@ -219,40 +214,4 @@ fn reqwest_failed(error: reqwest::Error) -> HttpError {
         HttpErrorKind::Request
     };
     HttpError::new(kind, error)
-}
-
-/// Trusts the given authorities and nobody else.
-fn tls(authority: Option<&str>, clock: &Clock) -> Result<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(authority.unwrap_or_default().as_bytes()) {
-        let wrong = |e: String| Error::invalid(format!("the authority's certificate does not read: {e}"));
-        roots.add(certificate.map_err(|e| wrong(e.to_string()))?).map_err(|e| wrong(e.to_string()))?;
-        if roots.len() > AUTHORITIES_COUNT_MAX {
-            return Err(Error::too_many(format!("more than {AUTHORITIES_COUNT_MAX} authorities")));
-        }
-    }
-    if authority.is_some() && roots.is_empty() {
-        return Err(Error::invalid("the authority's certificate is not in PEM")
-            .hint("it begins with `-----BEGIN CERTIFICATE-----`"));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_details(provider, Arc::new(Time(clock.clone())))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-struct Time(Clock);
-
-impl TimeProvider for Time {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = self.0.now().seconds().max(0) as u64;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
-
-impl fmt::Debug for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Time")
-    }
 }

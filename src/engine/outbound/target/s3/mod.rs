@@ -30,6 +30,7 @@ use super::{LIST_COUNT_MAX, Pace, Probe, Put, Stored, Target, checked_name, prog
 use crate::base::{Error, Kind, Result, Secret};
 use crate::engine::clock::Clock;
 use crate::engine::outbound::egress::{Egress, checked_host};
+use crate::engine::outbound::trust::AUTHORITY_BYTES_MAX;
 
 /// Seconds that a whole listing may take.
 const LIST_SECONDS_MAX: u64 = 300;
@@ -43,8 +44,6 @@ const PREFIX_BYTES_MAX: usize = 512;
 const WORD_BYTES_MAX: usize = 63;
 /// Bytes of a key or its name.
 const KEY_BYTES_MAX: usize = 256;
-/// Bytes of the certificates of authorities.
-const AUTHORITY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes that a probe writes.
 const PROBE_BYTES: usize = 16 * 1024;
 /// The file's own sum, told to the store with it.
