@@ -146,7 +146,7 @@ fn who_may_do_what_is_written_down() {
 #[test]
 fn what_needs_a_fresh_proof_is_an_operation_or_a_form_of_ones_own() {
     // Only a browser can make these, so they are forms.
-    const FORMS: [&str; 2] = ["identity.totp_add", "identity.passkey_add"];
+    const FORMS: [&str; 3] = ["identity.totp_add", "identity.passkey_add", "identity.link_own"];
     let ops = ops();
     for name in DANGEROUS {
         assert!(FORMS.contains(&name) || ops.iter().any(|op| op.name == name), "there is no `{name}`");
