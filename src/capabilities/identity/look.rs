@@ -3,16 +3,14 @@
 //! Invariant: nobody sees by it what they may not see themselves: whoever looks has all that the other has.
 //! Invariant: while somebody looks as another, they change nothing, neither theirs nor their own.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::model::{Session, User};
-use super::roles;
 use super::store::{self, SESSIONS, USERS};
+use super::{own_session, roles};
 use crate::base::{Error, Result, SessionId, TenantId, Timestamp, UserId, kind};
-use crate::engine::store::Read;
-use crate::kit::{Actor, ById, Ctx, Nothing, Rights};
+use crate::engine::store::{Read, Tx};
+use crate::kit::{ById, Ctx, Nothing, Rights};
 
 /// What a session gives at this moment: the person's own rights, or what they look at.
 pub(super) fn rights(
@@ -34,7 +32,7 @@ pub(super) fn rights(
 /// Looks at the console as another person from now on, in this session.
 pub(super) fn look_as(ctx: &Ctx<'_>, input: ById<kind::User>) -> Result<Nothing> {
     let permit = ctx.require("identity.look_as")?;
-    let (me, session) = session(ctx)?;
+    let (me, session, _) = own_session(ctx)?;
     if input.id == me {
         return Err(Error::invalid("you are yourself already").hint("choose somebody else"));
     }
@@ -53,16 +51,7 @@ pub(super) fn look_as(ctx: &Ctx<'_>, input: ById<kind::User>) -> Result<Nothing>
 
 /// Is oneself again.
 pub(super) fn look_back(ctx: &Ctx<'_>, _: Nothing) -> Result<Nothing> {
-    let (me, session) = session(ctx)?;
-    let actor = match ctx.actor.clone() {
-        Actor::Person { user, session, name, proved, .. } => {
-            let rights =
-                Arc::new(Rights { looks_as: None, ..(*Rights::of(crate::kit::Role::Owner)).clone() });
-            Actor::Person { user, session, name, rights, proved }
-        }
-        other => other,
-    };
-    let raised = Ctx { actor, ..ctx.clone() };
+    let (me, session, raised) = own_session(ctx)?;
     raised.require("identity.look_back")?.write(|change| {
         set(ctx, change.tx, me, session, None)?;
         change.tell("identity.looked_back", me, json!({}));
@@ -70,21 +59,7 @@ pub(super) fn look_back(ctx: &Ctx<'_>, _: Nothing) -> Result<Nothing> {
     })
 }
 
-fn session(ctx: &Ctx<'_>) -> Result<(UserId, SessionId)> {
-    match &ctx.actor {
-        Actor::Person { user, session, .. } => Ok((*user, *session)),
-        _ => Err(Error::forbidden("only a person in a browser looks at the console")
-            .hint("sign in to the console instead of sending an API key")),
-    }
-}
-
-fn set(
-    ctx: &Ctx<'_>,
-    tx: &mut crate::engine::store::Tx,
-    me: UserId,
-    id: SessionId,
-    other: Option<UserId>,
-) -> Result<()> {
+fn set(ctx: &Ctx<'_>, tx: &mut Tx, me: UserId, id: SessionId, other: Option<UserId>) -> Result<()> {
     let there = store::sessions(tx, ctx.tenant, me)?;
     let Some((digest, session)) = there.into_iter().find(|(_, session)| session.id == id) else {
         return Err(Error::not_found("session", id));

@@ -193,11 +193,16 @@ pub fn label(read: &impl Read, tenant: TenantId, actor: &str) -> Result<Option<S
 /// Who asks, when it is a person, and a context that may change what is their own: one's own password and sessions need
 /// no role. The raised context stays in this capability.
 fn own<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
+    if ctx.actor.rights().is_some_and(|rights| rights.looks_as.is_some()) {
+        return Err(Error::forbidden("you look at the console as somebody else, so nothing can be changed")
+            .hint("go back to yourself first"));
+    }
+    own_session(ctx)
+}
+
+/// The same also for who looks at the console as somebody else: to go back, and to sign out.
+fn own_session<'a>(ctx: &Ctx<'a>) -> Result<(UserId, SessionId, Ctx<'a>)> {
     match &ctx.actor {
-        Actor::Person { rights, .. } if rights.looks_as.is_some() => {
-            Err(Error::forbidden("you look at the console as somebody else, so nothing can be changed")
-                .hint("go back to yourself first"))
-        }
         Actor::Person { user, session, name, proved, .. } => {
             let actor = Actor::Person {
                 user: *user,

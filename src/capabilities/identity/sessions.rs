@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::factors::{self, Means, Policy};
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
-use super::{browser, look, memory, own};
+use super::{browser, look, memory, own, own_session};
 use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
@@ -245,7 +245,7 @@ pub(super) fn revoke_of_user(ctx: &Ctx<'_>, input: SessionsEnded) -> Result<Noth
 
 /// Ends the session that asks.
 pub(super) fn log_out(ctx: &Ctx<'_>) -> Result<()> {
-    let (user, current, raised) = own(ctx)?;
+    let (user, current, raised) = own_session(ctx)?;
     raised.require("identity.log_out")?.write(|change| {
         let there = store::sessions(&*change.tx, ctx.tenant, user)?;
         if let Some((digest, session)) = there.iter().find(|(_, session)| session.id == current) {

@@ -232,3 +232,39 @@ fn a_role_from_before_there_were_grants_becomes_one() {
     let owner = ops::users(&ctx, Nothing {}).unwrap().items.remove(0);
     assert_eq!(owner.roles, "owner", "who has grants keeps them");
 }
+
+#[test]
+fn who_looks_as_another_sees_no_more_and_changes_nothing() {
+    use crate::capabilities::identity::{look, sessions};
+    let (site, _folder, cookie) = owned();
+    let system = Ctx::system(&site, "test");
+    let now = |cookie: &str| {
+        let actor = session_actor(&site, cookie, site.clock.now()).unwrap();
+        actor.map(|actor| Ctx::new(&site, actor, Request::default()))
+    };
+    let ines = now(&cookie).unwrap();
+    let Actor::Person { user: me, .. } = ines.actor else { panic!("no person") };
+    let (omar, viewer) = person(&site, &system, "omar", "viewer");
+    let (_, admin) = person(&site, &system, "ada", "administrator");
+    assert_eq!(kind(look::look_as(&viewer, ById { id: me })), Some(Kind::Forbidden));
+    assert_eq!(kind(look::look_as(&admin, ById { id: me })), Some(Kind::Forbidden), "an owner has more");
+    assert_eq!(kind(look::look_as(&ines, ById { id: me })), Some(Kind::Invalid));
+    look::look_as(&ines, ById { id: omar }).unwrap();
+
+    let looking = now(&cookie).unwrap();
+    assert_eq!(looking.actor.text(), me.to_string(), "the log names who looks");
+    assert!(looking.actor.may("agents.read") && !looking.actor.may("identity.read"));
+    assert_eq!(kind(ops::rename(&looking, "Another".parse().unwrap())), Some(Kind::Forbidden));
+    assert_eq!(kind(ops::disable(&looking, ById { id: omar })), Some(Kind::Forbidden));
+    roles::grant(&system, grant(omar, "operator", "", Standing::Held)).unwrap();
+    assert!(!now(&cookie).unwrap().actor.may("tasks.create"), "reads alone");
+
+    look::look_back(&looking, Nothing {}).unwrap();
+    assert!(now(&cookie).unwrap().actor.may("identity.create"));
+    look::look_as(&now(&cookie).unwrap(), ById { id: omar }).unwrap();
+    ops::disable(&system, ById { id: omar }).unwrap();
+    assert!(now(&cookie).unwrap().actor.may("identity.create"), "who is gone is not looked at");
+    ops::enable(&system, ById { id: omar }).unwrap();
+    sessions::log_out(&now(&cookie).unwrap()).unwrap();
+    assert!(now(&cookie).is_none(), "also who looks as another may sign out");
+}
