@@ -187,6 +187,7 @@ impl Change<'_> {
         if cfg!(debug_assertions)
             && let Some(complaint) = super::event::complaint(name, &detail)
         {
+            // A defect of this program, which its tests must meet; names and fields of events stand in its sources.
             panic!("{complaint}");
         }
         self.tx.tell(Event { name: name.to_owned(), subject: subject.to_string(), detail });

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Capability, NavItem, Notices, Presence, Settings};
+use super::{Capability, NavItem, Notices, Op, Ops, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -54,6 +54,7 @@ pub struct Site {
     pub csrf_key: [u8; 32],
     bus: OnceLock<Arc<dyn Bus>>,
     capabilities: OnceLock<&'static [&'static dyn Capability]>,
+    ops: OnceLock<Ops>,
     stopping: AtomicBool,
     /// State. Dropped last: its lock on the folder is free when everything else is closed.
     pub store: Store,
@@ -108,6 +109,7 @@ impl Site {
             configuration: parts.configuration,
             bus: OnceLock::new(),
             capabilities: OnceLock::new(),
+            ops: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -128,6 +130,17 @@ impl Site {
     /// Every capability, in dependency order; none where nobody has told.
     pub fn capabilities(&self) -> &'static [&'static dyn Capability] {
         self.capabilities.get().copied().unwrap_or_default()
+    }
+
+    /// The operations of every capability, gathered once; none where nobody has told which there are.
+    pub fn ops(&self) -> &[Op] {
+        let Some(all) = self.capabilities.get() else { return &[] };
+        let gathered = self.ops.get_or_init(|| {
+            let mut ops = Ops::default();
+            all.iter().for_each(|capability| capability.ops(&mut ops));
+            ops
+        });
+        &gathered.0
     }
 
     /// The server stops: what takes long shall end soon.

@@ -86,7 +86,7 @@ fn done(path: &str, text: &str) -> Result<Reply> {
 }
 
 /// Errors that belong to a form or list stand there; all others get the error page.
-fn shown(error: Error) -> Result<Error> {
+pub(super) fn shown(error: Error) -> Result<Error> {
     match error.kind() {
         Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::TooMany | Kind::Unavailable => Ok(error),
         _ => Err(error),

@@ -43,6 +43,15 @@ pub(super) fn permissions(
     Ok(read.get(&ROLES, &(tenant, role.to_string()))?.map(|made| Arc::new(made.permissions)))
 }
 
+/// What one grant gives while it holds; nothing when its role is gone.
+fn grant(read: &impl Read, tenant: TenantId, one: &Granted) -> Result<Option<Grant>> {
+    let known = permissions(read, tenant, &one.role)?;
+    Ok(known.map(|permissions| {
+        let (role, scope) = (one.role.clone(), one.scope.clone());
+        Grant { role, permissions, scope, until: one.until }
+    }))
+}
+
 /// What these grants give at `now`.
 pub(super) fn rights(
     read: &impl Read,
@@ -52,10 +61,7 @@ pub(super) fn rights(
 ) -> Result<Rights> {
     let mut grants = Vec::with_capacity(granted.len());
     for one in granted.iter().filter(|one| one.holds(now)) {
-        if let Some(permissions) = permissions(read, tenant, &one.role)? {
-            let (role, scope) = (one.role.clone(), one.scope.clone());
-            grants.push(Grant { role, permissions, scope, until: one.until });
-        }
+        grants.extend(grant(read, tenant, one)?);
     }
     Ok(Rights { grants, looks_as: None })
 }
@@ -119,10 +125,7 @@ pub(super) fn kept(
     for (ones, others) in [(then, since), (since, then)] {
         let mut all = Rights::default();
         for other in others.iter().filter(|other| other.standing == Standing::Held) {
-            if let Some(permissions) = permissions(read, tenant, &other.role)? {
-                let (role, scope) = (other.role.clone(), other.scope.clone());
-                all.grants.push(Grant { role, permissions, scope, until: None });
-            }
+            all.grants.extend(grant(read, tenant, other)?);
         }
         for one in ones {
             let known = permissions(read, tenant, &one.role)?;

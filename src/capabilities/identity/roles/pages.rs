@@ -7,11 +7,12 @@ use super::model::{Granted, Standing};
 use super::names;
 use super::ops::{self as roles, ByName, GrantChosen, RoleChosen, RoleView, Withdrawn};
 use super::why::{self, Asked, Why};
-use crate::base::{Error, Kind, Result, Span, Timestamp, UserId};
+use crate::base::{Error, Result, Span, Timestamp, UserId};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::model::{SessionView, UserView};
+use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::{FactorsView, factors, look, ops, own, sessions};
-use crate::kit::{ById, Ctx, Nothing, OWN, Ops, PageRequest, Pages, Reply, Shell, query, told};
+use crate::kit::{ById, Ctx, Nothing, OWN, PageRequest, Pages, Reply, Shell, query, told};
 
 /// Days that a form may give a role for.
 const DAYS_MAX: u64 = 3_650;
@@ -107,14 +108,6 @@ struct MinePage {
     error: String,
 }
 
-/// Errors that belong to a form stand there; all others get the error page.
-fn shown(error: Error) -> Result<Error> {
-    match error.kind() {
-        Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::TooMany | Kind::Unavailable => Ok(error),
-        _ => Err(error),
-    }
-}
-
 fn person(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     person_page(ctx, request, None)
 }
@@ -139,7 +132,7 @@ fn person_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> R
         may_remove: ctx.actor.may("identity.factors_remove"),
         rows: user.grants.iter().map(|one| Row::of(one, ctx.now)).collect(),
         roles: names(ctx)?,
-        permissions: why::catalogue(ctx.site).into_iter().collect(),
+        permissions: why::catalogue(ctx.site).into_iter().map(str::to_owned).collect(),
         asked,
         why,
         may_grant: ctx.actor.may("identity.grant"),
@@ -215,13 +208,12 @@ fn all(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 
 fn roles_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Result<Reply> {
     let roles = roles::list(ctx, Nothing {})?.items;
-    let mut ops = Ops::default();
-    ctx.site.capabilities().iter().for_each(|capability| capability.ops(&mut ops));
     let may = |op: &crate::kit::Op| {
         roles.iter().map(|role| (role.name.to_string(), role.permissions.allow(&op.permission))).collect()
     };
-    let matrix = ops
-        .0
+    let matrix = ctx
+        .site
+        .ops()
         .iter()
         .filter(|op| op.permission != OWN)
         .map(|op| Line { name: op.name, doc: op.doc, may: may(op) })

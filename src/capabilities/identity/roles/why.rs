@@ -10,7 +10,7 @@ use super::permissions;
 use crate::base::{Error, Result, UserId};
 use crate::capabilities::identity::store::USERS;
 use crate::engine::store::Read;
-use crate::kit::{Ctx, OWN, Ops, Site};
+use crate::kit::{Ctx, OWN, Site};
 
 /// What is asked.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -44,17 +44,15 @@ pub(crate) struct GrantWhy {
 }
 
 /// Every permission that there is, from the operations of all capabilities; none where nobody has told which there are.
-pub(in crate::capabilities::identity) fn catalogue(site: &Site) -> BTreeSet<String> {
-    let mut ops = Ops::default();
-    site.capabilities().iter().for_each(|capability| capability.ops(&mut ops));
-    ops.0.into_iter().map(|op| op.permission).filter(|permission| permission != OWN).collect()
+pub(in crate::capabilities::identity) fn catalogue(site: &Site) -> BTreeSet<&str> {
+    site.ops().iter().map(|op| op.permission.as_str()).filter(|permission| *permission != OWN).collect()
 }
 
 /// Tells why a person may do something.
 pub(in crate::capabilities::identity) fn why(ctx: &Ctx<'_>, input: Asked) -> Result<Why> {
     ctx.require("identity.read")?;
     let known = catalogue(ctx.site);
-    if !known.is_empty() && !known.contains(&input.permission) {
+    if !known.is_empty() && !known.contains(input.permission.as_str()) {
         let shown: String = input.permission.chars().take(60).collect();
         return Err(Error::not_found("permission", shown).hint(
             "the name of an operation, such as `agents.retire`, or `agents.read` for all reads of agents",
