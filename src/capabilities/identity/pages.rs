@@ -8,7 +8,7 @@ use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::people::Profile;
 use super::{factors, own, people, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr};
+use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr, told};
 
 /// Adds the routes.
 pub(super) fn routes(pages: &mut Pages) {
@@ -81,8 +81,7 @@ struct PeoplePage {
 }
 
 fn done(path: &str, text: &str) -> Result<Reply> {
-    let query = serde_urlencoded::to_string([("flash", format!("ok:{text}"))])?;
-    Ok(Reply::Redirect(format!("{path}?{query}"), Vec::new()))
+    told(path, Ok(text.to_owned()))
 }
 
 /// Errors that belong to a form or list stand there; all others get the error page.

@@ -16,7 +16,7 @@ use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::{own, roles};
 use crate::engine::crypto::verify_password;
 use crate::engine::store::Read;
-use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, html, query};
+use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, html, told};
 
 /// Adds the routes.
 pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
@@ -92,7 +92,7 @@ fn shown(error: Error) -> Result<Error> {
 }
 
 fn done(path: &str, text: &str) -> Result<Reply> {
-    Ok(Reply::Redirect(format!("{path}?{}", query(&[("flash", &format!("ok:{text}"))])), Vec::new()))
+    told(path, Ok(text.to_owned()))
 }
 
 fn me(ctx: &Ctx<'_>) -> Result<User> {

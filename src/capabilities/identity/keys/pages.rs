@@ -7,7 +7,7 @@ use crate::base::{Error, KeyId, Kind, Network, Result};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::model::KeyView;
 use crate::capabilities::identity::{label, roles};
-use crate::kit::{ById, Ctx, Nothing, PageRequest, Pages, Reply, Shell};
+use crate::kit::{ById, Ctx, Nothing, PageRequest, Pages, Reply, Shell, told};
 
 /// Adds the routes.
 pub(crate) fn routes(pages: &mut Pages) {
@@ -186,8 +186,7 @@ fn refused(ctx: &Ctx<'_>, request: &PageRequest, id: KeyId, error: Error) -> Res
 }
 
 fn done(id: KeyId, text: &str) -> Result<Reply> {
-    let query = serde_urlencoded::to_string([("flash", format!("ok:{text}"))])?;
-    Ok(Reply::Redirect(format!("/people/keys/{id}?{query}"), Vec::new()))
+    told(&format!("/people/keys/{id}"), Ok(text.to_owned()))
 }
 
 fn change(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
