@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench backup`. It builds a store of `BACKUP_MIB` (1,024) MiB of 256-byte values in `BACKUP_FOLDER` (the
 //! folder for temporary files), keeps 1,000 changes a second going, and goes through quiet times and exports in turns,
-//! `BACKUP_ROUNDS` (3) times: through zstd into a file, and as a backup file. A latency counts from the instant at which
+//! `BACKUP_ROUNDS` (3) times: through zstd into a file, and as a backup file. Then the files of all rounds but the last are
+//! removed, at once and in steps in turns. A latency counts from the instant at which
 //! its change was due. The values are hexadecimal digits of chance, so that they shrink to half. Compare within a run.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
@@ -16,8 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster::base::Timestamp;
-use muster::engine::archive::{Pace, Paced, Reader, RecoveryKey, Steady, Writer};
+use muster::engine::archive::{Pace, Paced, Reader, RecoveryKey, Steady, Writer, remove_in_steps};
 use muster::engine::clock::Clock;
+use muster::engine::host::give_way;
 use muster::engine::store::{
     Exported, LONE_CHUNK_BYTES_MAX, Options, Origin, Part, Restore, Store, Table, Until,
 };
@@ -27,8 +29,10 @@ const VALUE_BYTES: u64 = 256;
 const CHANGES_PER_SECOND: u64 = 1_000;
 const WRITERS: u64 = 16;
 const QUIET: Duration = Duration::from_secs(20);
+const AFTER_REMOVAL: Duration = Duration::from_secs(6);
 /// What the writers' latencies are counted under.
-const PHASES: [&str; 3] = ["quiet", "export through zstd", "export as a backup file"];
+const PHASES: [&str; 5] =
+    ["quiet", "export through zstd", "export as a backup file", "removal at once", "removal in steps"];
 
 fn environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
@@ -207,6 +211,14 @@ fn from_backup(path: &Path, folder: &Path, key: &RecoveryKey) {
     restore.finish(&reader.end().unwrap()).unwrap();
 }
 
+fn zstd_of(round: u64) -> String {
+    format!("export-{round}.zst")
+}
+
+fn backup_of(round: u64) -> String {
+    format!("export-{round}.muster")
+}
+
 fn percentile(sorted: &[f64], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part) as usize]
 }
@@ -214,7 +226,7 @@ fn percentile(sorted: &[f64], part: f64) -> f64 {
 fn main() {
     let clock = Clock::system();
     let mebibytes = environment("BACKUP_MIB", 1_024);
-    let rounds = environment("BACKUP_ROUNDS", 3);
+    let rounds = environment("BACKUP_ROUNDS", 3).max(1);
     let base = std::env::var("BACKUP_FOLDER").map_or_else(|_| std::env::temp_dir(), Into::into);
     let folder = tempfile::tempdir_in(base).unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -245,39 +257,55 @@ fn main() {
         }
         std::thread::park_timeout(Duration::from_secs(3));
         found[0].lock().unwrap().clear();
-        for round in 0..rounds {
-            for (number, name) in PHASES.iter().enumerate() {
-                phase.store(number as u8, Ordering::Relaxed);
-                let took = if number == 0 {
-                    let until = clock.monotonic() + QUIET;
-                    seconds(&clock, || {
-                        while clock.monotonic() < until {
-                            std::thread::park_timeout(QUIET);
+        // Files go after all exports: a disk that was told what became free is slower to take it again.
+        let exports = (0..rounds).flat_map(|round| [0, 1, 2].map(|number| (round, number)));
+        let removals = (0..rounds.saturating_sub(1)).flat_map(|round| [3, 4].map(|number| (round, number)));
+        for (round, number) in exports.chain(removals) {
+            let name = PHASES[number];
+            phase.store(number as u8, Ordering::Relaxed);
+            let took = if number == 0 {
+                let until = clock.monotonic() + QUIET;
+                seconds(&clock, || {
+                    while clock.monotonic() < until {
+                        std::thread::park_timeout(QUIET);
+                    }
+                })
+            } else if number > 2 {
+                // One way each; what a removal leaves to be done comes soon after.
+                let (zstd, backup) = (at(&zstd_of(round)), at(&backup_of(round)));
+                let until = clock.monotonic() + AFTER_REMOVAL;
+                seconds(&clock, || {
+                    match number {
+                        3 => std::fs::remove_file(zstd).unwrap(),
+                        _ => remove_in_steps(&backup).unwrap(),
+                    }
+                    while clock.monotonic() < until {
+                        std::thread::park_timeout(AFTER_REMOVAL);
+                    }
+                })
+            } else {
+                let (store, key, told, exported) = (&store, &key, &mut told, &exported);
+                // To begin with an old file would count its removal as part of the export.
+                let (zstd, backup) = (at(&zstd_of(round)), at(&backup_of(round)));
+                seconds(&clock, || {
+                    // On a thread of its own with the lowest right to the processor, as the product does it.
+                    let run = move || {
+                        give_way();
+                        match number {
+                            1 => through_zstd(store, &zstd),
+                            _ => as_backup(store, &backup, key),
                         }
-                    })
-                } else {
-                    let (store, key, told, exported) = (&store, &key, &mut told, &exported);
-                    let (zstd, backup) = (at("export.zst"), at("export.muster"));
-                    seconds(&clock, || {
-                        // On a thread of its own with the lowest right to the processor, as the product does it.
-                        let run = move || {
-                            let _ = rustix::process::nice(19);
-                            match number {
-                                1 => through_zstd(store, &zstd),
-                                _ => as_backup(store, &backup, key),
-                            }
-                        };
-                        let one = std::thread::scope(|scope| scope.spawn(run).join().unwrap());
-                        exported.store(one.bytes, Ordering::Relaxed);
-                        if number == 1 {
-                            *told = Some(one);
-                        }
-                    })
-                };
-                if number > 0 {
-                    alone.push((number, megabytes / took));
-                    println!("round {round}: {name}: {took:.1} s, {:.0} MB/s", megabytes / took);
-                }
+                    };
+                    let one = std::thread::scope(|scope| scope.spawn(run).join().unwrap());
+                    exported.store(one.bytes, Ordering::Relaxed);
+                    if number == 1 {
+                        *told = Some(one);
+                    }
+                })
+            };
+            if (1..3).contains(&number) {
+                alone.push((number, megabytes / took));
+                println!("round {round}: {name}: {took:.1} s, {:.0} MB/s", megabytes / took);
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -304,8 +332,10 @@ fn main() {
         }
         let rates: Vec<f64> = alone.iter().filter(|(of, _)| *of == number).map(|(_, rate)| *rate).collect();
         let rate = rates.iter().sum::<f64>() / rates.len().max(1) as f64;
+        let max = percentile(&sorted, 1.0);
         println!(
-            "{name}: {} changes, p50 {p50:.2} ms, p99 {p99:.2} ms ({:.2} of quiet), {rate:.0} MB/s ({:.2} of the disk)",
+            "{name}: {} changes, p50 {p50:.2} ms, p99 {p99:.2} ms ({:.2} of quiet), longest {max:.0} ms, {rate:.0} MB/s \
+             ({:.2} of the disk)",
             sorted.len(),
             p99 / quiet_p99,
             rate / wrote
@@ -320,8 +350,8 @@ fn main() {
     for (name, back) in [("from zstd", "back-1"), ("from a backup file", "back-2")] {
         let took = seconds(&clock, || {
             match back {
-                "back-1" => from_zstd(&at("export.zst"), &at(back), told.as_ref().unwrap()),
-                _ => from_backup(&at("export.muster"), &at(back), &key),
+                "back-1" => from_zstd(&at(&zstd_of(rounds - 1)), &at(back), told.as_ref().unwrap()),
+                _ => from_backup(&at(&backup_of(rounds - 1)), &at(back), &key),
             }
             drop(Store::open(&at(back), options(&clock)).unwrap());
         });

@@ -2,7 +2,7 @@
 //! until it has shown its sign-in page.
 //!
 //! Invariant: it uses the running site for two things alone: its recovery keys, and to write down what was found.
-//! Invariant: it gives way: its thread has the lowest priority, what it reads and writes is paced, its caches are small.
+//! Invariant: it gives way: its thread has what others leave of the processor, what it reads and writes is paced, its caches are small.
 //! Invariant: whatever goes wrong is written down with the step at which it did.
 
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ use crate::base::{Error, Result, Span, Timestamp};
 use crate::capabilities::backups::{Drill, Meter, Restoring};
 use crate::capabilities::{ALL, audit, backups};
 use crate::engine::crypto::{Kek, private_folder};
+use crate::engine::host::give_way;
 use crate::engine::jobs::Step;
 use crate::engine::store::Until;
 use crate::kit::{Ctx, Site};
@@ -30,8 +31,6 @@ const EVERY: Span = Span::from_seconds(5);
 const BYTES_PER_SECOND_MAX: u64 = 48 * 1024 * 1024;
 /// Bytes of the disk that a drill leaves free.
 const ROOM_LEFT_BYTES: u64 = 256 * 1024 * 1024;
-/// The lowest priority.
-const NICE: i32 = 19;
 /// How long a stop waits for a drill to notice.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -65,8 +64,7 @@ impl Drills {
         let thread = std::thread::Builder::new()
             .name("drill".into())
             .spawn(move || {
-                // On Linux this is the calling thread's alone, and that of those that it starts.
-                let _ = rustix::process::setpriority_process(None, NICE);
+                give_way();
                 run(&site, &measured);
             })
             .map_err(|e| Error::unavailable("no thread for the drill").because(e))?;

@@ -17,14 +17,13 @@ use super::names::{FileName, Holds, PART, slug};
 use super::store::{self, BACKUPS};
 use super::write::{End, Manifest, Options, Written, expected, write_changes, write_full};
 use crate::base::{Error, Kind, Result, Span};
-use crate::engine::archive::{Paced, Reader, Steady};
+use crate::engine::archive::{Paced, Reader, Steady, remove_in_steps};
 use crate::engine::crypto::private_folder;
+use crate::engine::host::give_way;
 use crate::kit::{Ctx, generation};
 
 /// Bytes of the disk that a backup leaves free.
 const ROOM_LEFT_BYTES: u64 = 64 * 1024 * 1024;
-/// How much kinder to others the thread of a backup is.
-const NICE: i32 = 10;
 /// Metrics and logs are saved with the changes this often: each time closes blocks before they are full.
 const TELEMETRY_EVERY: Span = Span::from_hours(1);
 
@@ -131,12 +130,11 @@ fn run(ctx: &Ctx<'_>, full: bool, work: &Work<'_>) -> Result<Backup> {
     outcome
 }
 
-/// Runs `work` on a thread of its own that gives way to others: the niceness of a thread of a pool could not be undone.
+/// Runs `work` on a thread of its own that gives way to others.
 pub(super) fn gently<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(name.into()).spawn_scoped(scope, || {
-            // On Linux this is the calling thread's alone. A machine that forbids it is only less gentle.
-            let _ = rustix::process::setpriority_process(None, NICE);
+            give_way();
             work()
         });
         let thread = thread.map_err(|e| Error::unavailable("no thread for a backup").because(e))?;
@@ -176,10 +174,19 @@ fn into_part(
 fn sweep(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)?.flatten() {
         if entry.file_name().to_string_lossy().ends_with(PART) {
-            fs::remove_file(entry.path())?;
+            remove_in_steps(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a backup; its name says from the first step on that it is not whole. One that is gone already is no error.
+pub(super) fn remove(folder: &Path, name: &str) -> Result<()> {
+    let going = folder.join(format!("old{PART}"));
+    match fs::rename(folder.join(name), &going) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        renamed => Ok(renamed.and_then(|()| remove_in_steps(&going))?),
+    }
 }
 
 /// Refuses before anything is written when the file would not fit.

@@ -179,10 +179,8 @@ pub(super) fn tidy(ctx: &Ctx<'_>) -> Result<()> {
     drop(read);
     let list: Vec<Kept> = backups.iter().filter(|b| b.here).map(Backup::kept).collect();
     for name in prune(&list, ctx.now, &plan.retention) {
-        match fs::remove_file(folder.join(&name)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
-            _ => forget(ctx, &name, |backup| std::mem::replace(&mut backup.here, false))?,
-        }
+        super::run::remove(&folder, &name)?;
+        forget(ctx, &name, |backup| std::mem::replace(&mut backup.here, false))?;
     }
     Ok(())
 }

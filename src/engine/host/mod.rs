@@ -5,12 +5,14 @@
 //! Invariant: every reading is bounded: output, log lines per second, disks, interfaces.
 
 mod disk;
+mod give_way;
 mod inventory;
 mod logs;
 mod process;
 mod sample;
 
 pub use disk::{Space, folder_bytes, space};
+pub use give_way::give_way;
 pub use inventory::{Disk, Interface, Inventory, inventory};
 pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
 pub use process::{Command, Ended, Exceeded, Progress, Running, run};

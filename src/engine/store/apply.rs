@@ -123,7 +123,7 @@ impl Shared {
             *since = Since { changes: 1, at: begun };
             return Ok(false);
         }
-        self.state.checkpoint()?;
+        self.holds.checkpoint(|| self.state.checkpoint())?;
         let took = (self.options.clock.monotonic() - begun).as_secs_f64() * 1000.0;
         {
             let mut stats = self.stats.lock();

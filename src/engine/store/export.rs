@@ -5,11 +5,13 @@
 //! its end, exactly. No view outlives a page, and no writer waits.
 //!
 //! Invariant: while an export runs, the journal keeps the changes that it still has to give.
+//! Invariant: nothing is handed out while redb is made durable: a disk that has to do both keeps whoever waits for the
+//! journal waiting for both.
 
 use std::ops::Bound;
 use std::sync::{Arc, mpsc};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::change::Change;
@@ -49,10 +51,12 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// Which changes the journal must keep.
+/// Which changes the journal must keep, and when exports wait.
 #[derive(Default)]
 pub(super) struct Holds {
     state: Mutex<Held>,
+    /// A checkpoint is over.
+    over: Condvar,
 }
 
 #[derive(Default)]
@@ -61,6 +65,8 @@ struct Held {
     asked: Option<u64>,
     /// Of exports under way.
     running: Vec<u64>,
+    /// Redb is made durable just now.
+    checkpoint: bool,
 }
 
 impl Holds {
@@ -72,6 +78,23 @@ impl Holds {
     pub(super) fn lowest(&self) -> Option<u64> {
         let held = self.state.lock();
         held.running.iter().copied().chain(held.asked).min()
+    }
+
+    /// Makes redb durable while exports wait.
+    pub(super) fn checkpoint<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.state.lock().checkpoint = true;
+        let made = work();
+        self.state.lock().checkpoint = false;
+        self.over.notify_all();
+        made
+    }
+
+    /// Waits until no checkpoint is under way.
+    fn pass(&self) {
+        let mut held = self.state.lock();
+        while held.checkpoint {
+            self.over.wait(&mut held);
+        }
     }
 
     /// Holds the changes after a number until the answer is dropped.
@@ -117,6 +140,7 @@ pub(super) fn export(
     let mut exported = Exported { from, ..Exported::default() };
     let mut give = |exported: &mut Exported, part: Part, bytes: &[u8]| {
         exported.bytes += bytes.len() as u64;
+        shared.holds.pass();
         each(part, bytes)
     };
     let begin = RowsChunk::begin(Vec::new(), from, "")?.into_bytes();
@@ -167,6 +191,7 @@ pub(super) fn export_changes(
     let mut exported = Exported { from: after, ..Exported::default() };
     changes(shared, after + 1, last, &mut exported, &mut |exported, bytes| {
         exported.bytes += bytes.len() as u64;
+        shared.holds.pass();
         each(bytes)
     })?;
     Ok(exported)
