@@ -67,7 +67,12 @@ fn main() {
     let page = pages.pages.iter().find(|page| page.form && page.path == "/login/link").unwrap();
     let mut request = PageRequest::default();
     request.form.insert("token".into(), link.split_once("token=").unwrap().1.into());
-    let ctx = Ctx::new(&site, Actor::Anonymous, Request { from: "10.0.0.1".into(), ..Request::default() });
+    let ctx = Ctx::new(
+        &site,
+        site.home,
+        Actor::Anonymous,
+        Request { from: "10.0.0.1".into(), ..Request::default() },
+    );
     let Reply::Redirect(_, cookies) = (page.run)(&ctx, &request).unwrap() else { panic!("not signed in") };
     measure(&clock, "a session that lives", rounds(50_000), || {
         assert!(session_actor(&site, &cookies[0].value, clock.now()).unwrap().is_some());

@@ -110,7 +110,7 @@ fn enrol(muster: &Muster, from: usize, to: usize) -> Vec<(AgentId, String)> {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     made.sort();
-    let system = Ctx::system(muster.server().site(), "bench");
+    let system = Ctx::system(muster.server().site(), muster.server().site().home, "bench");
     let inventory = Inventory {
         os: "Debian GNU/Linux 12".into(),
         kernel: "6.1.0-28-amd64".into(),
@@ -320,7 +320,7 @@ fn samples() {
             let mut options = device("127.0.0.1", port, *id, secret);
             options.tls = Some(tls.clone());
             let (client, incoming) = runtime.block_on(mqtt::connect(&options)).unwrap();
-            let topic = Topic::Up(site.tenant, *id, UpKind::Metrics).to_string();
+            let topic = Topic::Up(site.home, *id, UpKind::Metrics).to_string();
             let payloads: Vec<Vec<u8>> =
                 (0..messages).map(|n| metrics(place, site.clock.now(), n * ticks, ticks)).collect();
             bytes = payloads[messages / 2].len();

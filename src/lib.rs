@@ -40,6 +40,8 @@
 //! - Whether an agent is well follows from when it was last heard; no such flag is stored.
 //! - Every queue, body, page and retention has a named limit ([`base::limits`]).
 //! - Time and randomness come from [`engine::clock`].
+//! - A tenant is the first part of every key and topic; nothing of one is ever given to another, and what is about the
+//!   whole site is for the site's own tenant alone.
 //! - What is told is of a closed catalogue: each capability declares its events, and telling another one is a defect.
 //! - Whatever gives a secret or a file away stands in the journal before the first byte leaves.
 //! - The process opens no connection that its configuration does not name, and the console loads only itself.

@@ -1,5 +1,7 @@
 //! Every bound that protects the appliance, with its unit and the bound last. Each has a test that reaches it.
 
+/// Tenants of one site, its own among them.
+pub const TENANTS_MAX: usize = 64;
 /// Labels on one thing.
 pub const LABELS_COUNT_MAX: usize = 64;
 /// Bytes of a label's key.

@@ -11,6 +11,7 @@ pub mod settings;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;
+pub mod tenants;
 
 use crate::engine::store::Migration;
 use crate::kit::Capability;
@@ -24,6 +25,7 @@ pub const ALL: &[&dyn Capability] = &[
     &agents::Agents,
     &telemetry::Telemetry,
     &tasks::Tasks,
+    &tenants::Tenants,
     &storage::Storage,
     &audit::Audit,
     &backups::Backups,

@@ -1,6 +1,6 @@
 //! One slice of the product.
 
-use super::{Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Restored, Returnable};
+use super::{Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Quota, Restored, Returnable, Site};
 use crate::base::{AgentId, Result, Span, TenantId};
 use crate::engine::{logs, series, store};
 use crate::wire::{Up, UpKind};
@@ -26,6 +26,24 @@ pub trait Capability: Sync {
     /// Every event that it tells; telling another one is a defect that tests find.
     fn events(&self) -> &'static [EventKind] {
         &[]
+    }
+    /// Which of its permissions are about the whole site, as patterns such as `backups.*`: only people and keys of the
+    /// site's own tenant can have them.
+    fn sites(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// Those of its tables that hold sealed secrets, or what opens a door: they are in no export of a tenant.
+    fn sealed(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// How much of this the tenant of the context has; nothing where it counts something else.
+    fn uses(&self, _: &Ctx<'_>, _: Quota) -> Result<Option<usize>> {
+        Ok(None)
+    }
+    /// Whether all of it is about the whole site.
+    fn is_sites(&self) -> bool {
+        let all = format!("{}.*", self.name());
+        self.sites().iter().any(|pattern| *pattern == all)
     }
     /// Its tables, for checks.
     fn tables(&self) -> &'static [&'static str] {
@@ -95,14 +113,32 @@ impl Uplinks {
     }
 }
 
-/// A reconciler: it takes no input, reads the state that it answers for, and moves it one step.
+/// A reconciler, for each tenant or for the site: it takes no input, reads the state that it answers for, and moves it one step.
 pub struct Job {
     /// `noun.verb`.
     pub name: &'static str,
     /// How often.
     pub every: Span,
+    /// Whether it is about the whole site, so that it runs once and not for each tenant.
+    pub of_site: bool,
     /// One step.
     pub run: fn(&Ctx<'_>) -> Result<()>,
+}
+
+impl Job {
+    /// One run, for the site or for each tenant: what fails for one of them does not hold up the others.
+    pub fn run(&self, site: &Site) -> Result<()> {
+        let tenants = if self.of_site { vec![site.home] } else { site.tenants.living() };
+        let mut outcome = Ok(());
+        for tenant in tenants {
+            if tenant != site.home && site.is_stopping() {
+                break;
+            }
+            let run = (self.run)(&Ctx::system(site, tenant, self.name));
+            outcome = outcome.and(run);
+        }
+        outcome
+    }
 }
 
 /// All of them.
@@ -110,9 +146,14 @@ pub struct Job {
 pub struct Jobs(pub Vec<Job>);
 
 impl Jobs {
-    /// Runs `run` so often.
+    /// Runs `run` so often, for each tenant.
     pub fn every(&mut self, every: Span, name: &'static str, run: fn(&Ctx<'_>) -> Result<()>) {
-        self.0.push(Job { name, every, run });
+        self.0.push(Job { name, every, of_site: false, run });
+    }
+
+    /// Runs `run` so often, once for the whole site.
+    pub fn of_site(&mut self, every: Span, name: &'static str, run: fn(&Ctx<'_>) -> Result<()>) {
+        self.0.push(Job { name, every, of_site: true, run });
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::{Error, Kind, Result, Subject, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, Sight, Site, Theme, Unwritable};
+use super::{Actor, HOME, Sight, Site, Theme, Unwritable, is_sites};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -37,13 +37,13 @@ pub struct Ctx<'a> {
 
 impl<'a> Ctx<'a> {
     /// The appliance acting by itself; `name` is the job or follower.
-    pub fn system(site: &'a Site, name: &str) -> Ctx<'a> {
-        Ctx::new(site, Actor::System, Request { from: name.to_owned(), ..Request::default() })
+    pub fn system(site: &'a Site, tenant: TenantId, name: &str) -> Ctx<'a> {
+        Ctx::new(site, tenant, Actor::System, Request { from: name.to_owned(), ..Request::default() })
     }
 
-    /// A context of this moment.
-    pub fn new(site: &'a Site, actor: Actor, request: Request) -> Ctx<'a> {
-        Ctx { site, actor, tenant: site.tenant, now: site.clock.now(), request, theme: Theme::System }
+    /// A context of this moment. The tenant is that of who acts.
+    pub fn new(site: &'a Site, tenant: TenantId, actor: Actor, request: Request) -> Ctx<'a> {
+        Ctx { site, actor, tenant, now: site.clock.now(), request, theme: Theme::System }
     }
 
     /// The permit to act under `permission` with everything, or why not.
@@ -80,6 +80,14 @@ impl<'a> Ctx<'a> {
 
     /// Who may, may now if what is dangerous is asked of who has just shown who they are.
     fn permit(&self, permission: &'static str) -> Result<Permit<'_>> {
+        if self.tenant != HOME {
+            if is_sites(permission) {
+                return Err(self.refused(permission, false));
+            }
+            if !self.site.tenants.lives(self.tenant) {
+                return Err(Error::forbidden("the organisation that this belongs to is being taken away"));
+            }
+        }
         super::step_up::check(self, permission)?;
         Ok(Permit { ctx: self, permission })
     }
@@ -89,6 +97,13 @@ impl<'a> Ctx<'a> {
         match self.actor {
             Actor::Anonymous => {
                 Error::unauthenticated("nobody is signed in").hint("sign in, or send an API key")
+            }
+            _ if self.tenant != HOME && is_sites(permission) => {
+                let name = self.site.tenant_name(self.tenant);
+                Error::forbidden(format!(
+                    "`{permission}` is about the whole site, and `{label}` is of `{name}`"
+                ))
+                .hint("ask who runs the site")
             }
             _ if elsewhere => {
                 Error::forbidden(format!("`{label}` may `{permission}` with other things only"))

@@ -153,11 +153,6 @@ pub fn event_kind(name: &str) -> Option<&'static EventKind> {
     KINDS.read().get(name).copied()
 }
 
-/// The whole catalogue, by name.
-pub fn event_kinds() -> Vec<&'static EventKind> {
-    KINDS.read().values().copied().collect()
-}
-
 /// What differs between two states of one thing, field by field, as a detail tells it; fields that are as they were are
 /// left out.
 pub fn difference(before: &impl Serialize, after: &impl Serialize) -> Result<Value> {

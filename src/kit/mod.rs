@@ -5,6 +5,7 @@
 //! [`Capability`] is one slice of the product.
 //!
 //! Invariant: no permit, no write; the permit's name is the action that the change records.
+//! Invariant: a context has one tenant, that of who acts; the home's people and keys alone act on the whole site.
 //! Invariant: an operation, a page, an uplink handler, a job and a follower may open a write; nothing below them does.
 
 mod actor;
@@ -24,12 +25,13 @@ mod role;
 mod settings;
 mod site;
 mod step_up;
+mod tenants;
 mod view;
 
 pub use actor::Actor;
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
-pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, difference, event_kind, event_kinds};
+pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, difference, event_kind};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use notice::{Notice, Notices};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};
@@ -47,6 +49,7 @@ pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
 pub use settings::{Settings, Theme, Unwritable};
 pub use site::{Parts, PerSite, Site};
 pub use step_up::{DANGEROUS, PROOF_LASTS};
+pub use tenants::{HOME, Places, Quota, Quotas, Tenant, Tenants, is_sites};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};

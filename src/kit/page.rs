@@ -217,6 +217,14 @@ pub struct Shell {
     pub assets: String,
 }
 
+impl Ctx<'_> {
+    /// The entries of the navigation that the actor may open. Of tenants nobody reads while there is one.
+    pub fn navigation(&self) -> impl Iterator<Item = &NavItem> {
+        let seen = |item: &&NavItem| self.actor.may_open(item.permission) && self.shows(item.permission);
+        self.site.navigation.iter().filter(seen)
+    }
+}
+
 impl Shell {
     /// The shell of a page for this actor.
     pub fn new(
@@ -226,7 +234,7 @@ impl Shell {
         active: &'static str,
     ) -> Shell {
         let mut navigation: Vec<(&'static str, Vec<NavItem>)> = Vec::new();
-        for item in ctx.site.navigation.iter().filter(|item| ctx.actor.may_open(item.permission)) {
+        for item in ctx.navigation() {
             match navigation.iter_mut().find(|(group, _)| *group == item.group) {
                 Some((_, items)) => items.push(item.clone()),
                 None => navigation.push((item.group, vec![item.clone()])),
@@ -239,7 +247,7 @@ impl Shell {
         Shell {
             title: title.into(),
             active,
-            site: ctx.site.settings.name(),
+            site: ctx.site.tenant_name(ctx.tenant),
             person: ctx.actor.label(),
             role: ctx.actor.rights().map(|rights| rights.roles()).unwrap_or_default(),
             looks_as: ctx.actor.rights().and_then(|rights| rights.looks_as.clone()).unwrap_or_default(),
@@ -252,7 +260,7 @@ impl Shell {
                 .notices
                 .all()
                 .into_iter()
-                .filter(|n| ctx.actor.may_open(n.permission))
+                .filter(|n| ctx.tenant == ctx.site.home && ctx.actor.may_open(n.permission))
                 .collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),

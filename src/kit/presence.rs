@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::base::{AgentId, Span, Timestamp};
+use crate::base::{AgentId, Span, TenantId, Timestamp};
 use crate::engine::clock::Clock;
 
 /// When and where an agent was last heard.
@@ -34,7 +34,7 @@ pub struct Seen {
 pub struct Presence {
     clock: Clock,
     agents: RwLock<HashMap<AgentId, Seen>>,
-    watched: RwLock<HashMap<AgentId, Duration>>,
+    watched: RwLock<HashMap<AgentId, (TenantId, Duration)>>,
 }
 
 impl Presence {
@@ -82,19 +82,19 @@ impl Presence {
     }
 
     /// Somebody looks at this agent; true when nobody did within the last seconds.
-    pub fn watch(&self, agent: AgentId) -> bool {
+    pub fn watch(&self, tenant: TenantId, agent: AgentId) -> bool {
         let now = self.clock.monotonic();
-        let before = self.watched.write().insert(agent, now);
-        before.is_none_or(|b| now.saturating_sub(b) > WATCH)
+        let before = self.watched.write().insert(agent, (tenant, now));
+        before.is_none_or(|(_, b)| now.saturating_sub(b) > WATCH)
     }
 
     /// Agents that nobody looks at any more; each is named once.
-    pub fn unwatched(&self) -> Vec<AgentId> {
+    pub fn unwatched(&self) -> Vec<(TenantId, AgentId)> {
         let now = self.clock.monotonic();
         let mut watched = self.watched.write();
-        let over: Vec<AgentId> =
-            watched.iter().filter(|(_, at)| now.saturating_sub(**at) > WATCH).map(|(a, _)| *a).collect();
-        over.iter().for_each(|agent| {
+        let quiet = watched.iter().filter(|(_, (_, at))| now.saturating_sub(*at) > WATCH);
+        let over: Vec<_> = quiet.map(|(agent, (tenant, _))| (*tenant, *agent)).collect();
+        over.iter().for_each(|(_, agent)| {
             watched.remove(agent);
         });
         over
@@ -103,7 +103,7 @@ impl Presence {
     /// Whether somebody looks at this agent.
     pub fn is_watched(&self, agent: AgentId) -> bool {
         let now = self.clock.monotonic();
-        self.watched.read().get(&agent).is_some_and(|at| now.saturating_sub(*at) <= WATCH)
+        self.watched.read().get(&agent).is_some_and(|(_, at)| now.saturating_sub(*at) <= WATCH)
     }
 
     /// Forgets an agent.

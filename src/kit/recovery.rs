@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Ctx};
-use crate::base::{Error, Result, Timestamp};
+use super::{Change, Ctx, HOME};
+use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::store::{Key, Read, Snapshot, Table};
 
 /// A restore that has just been made, as the hooks of the first start after it are told.
@@ -32,11 +32,26 @@ pub struct Restored {
 }
 
 impl Restored {
+    /// The same with what was given up in one tenant alone.
+    #[must_use]
+    pub fn of(&self, tenant: TenantId) -> Restored {
+        let undone = self.undone.iter().filter(|undone| undone.tenant == tenant).cloned().collect();
+        Restored { undone, ..self.clone() }
+    }
+
     /// Of every subject the last of these events that was given up: where it stood at the end, as far as they say.
     pub fn last_of(&self, events: &[&str]) -> BTreeMap<&str, &Undone> {
         let told = self.undone.iter().filter(|undone| events.contains(&undone.event.as_str()));
         told.map(|undone| (undone.subject.as_str(), undone)).collect()
     }
+}
+
+fn home() -> TenantId {
+    HOME
+}
+
+fn is_home(tenant: &TenantId) -> bool {
+    *tenant == HOME
 }
 
 impl Undone {
@@ -50,6 +65,9 @@ impl Undone {
 /// An event of a change that a restore gives up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Undone {
+    /// In which tenant.
+    #[serde(default = "home", skip_serializing_if = "is_home")]
+    pub tenant: TenantId,
     /// The change that told it.
     pub change: u64,
     /// When.
@@ -248,6 +266,7 @@ mod tests {
     #[test]
     fn the_last_of_several_events_counts() {
         let undone = |event: &str, subject: &str| Undone {
+            tenant: HOME,
             change: 1,
             at: Timestamp::default(),
             actor: String::new(),

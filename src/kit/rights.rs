@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::role::{Role, RoleName};
+use super::tenants::is_sites;
 use crate::base::{Error, Result, Selector, Subject, Timestamp};
 
 /// Patterns of one set of permissions.
@@ -299,6 +300,9 @@ pub struct Rights {
     pub grants: Vec<Grant>,
     /// Whose they are, when somebody looks at the console as another person: then only reads are left.
     pub looks_as: Option<String>,
+    /// Whether what is about the whole site is left out, whatever the roles say: it is for who is of another tenant than
+    /// the site's own.
+    pub within_tenant: bool,
 }
 
 impl Rights {
@@ -310,11 +314,12 @@ impl Rights {
             scope: Scope::default(),
             until: None,
         };
-        Arc::new(Rights { grants: vec![grant], looks_as: None })
+        Arc::new(Rights { grants: vec![grant], ..Rights::default() })
     }
 
     fn giving<'a>(&'a self, permission: &'a str) -> impl Iterator<Item = &'a Grant> {
-        let readable = self.looks_as.is_none() || permission.ends_with(".read");
+        let readable = (self.looks_as.is_none() || permission.ends_with(".read"))
+            && !(self.within_tenant && is_sites(permission));
         self.grants.iter().filter(move |grant| readable && grant.permissions.allow(permission))
     }
 
@@ -490,11 +495,11 @@ mod tests {
         };
         let rights = Rights {
             grants: vec![grant(Role::Viewer, ""), grant(Role::Operator, "site:paris")],
-            looks_as: None,
+            ..Rights::default()
         };
         assert!(rights.allow("agents.retire") && !rights.allow_everywhere("agents.retire"));
         assert!(!rights.sight("agents.retire").sees(&Press) && rights.sight("agents.read").sees(&Press));
-        let rights = Rights { grants: vec![grant(Role::Operator, "id:agt_1")], looks_as: None };
+        let rights = Rights { grants: vec![grant(Role::Operator, "id:agt_1")], ..Rights::default() };
         assert!(rights.sight("agents.retire").sees(&Press));
         assert!(!rights.sight("identity.create").sees(&Press), "nothing granted is nothing seen");
         let all = Role::Operator.permissions();

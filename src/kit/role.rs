@@ -67,7 +67,7 @@ impl Role {
             Role::Auditor => "Sees everything but secrets, proves the audit log, and changes nothing.",
             Role::Approver => "Sees the fleet, and decides what others may not do alone.",
             Role::Operator => "Runs the fleet: agents and tasks.",
-            Role::Administrator => "Runs the site, but neither tenants nor what opens its backups.",
+            Role::Administrator => "Runs the site, but not what opens its backups.",
             Role::Owner => "Everything.",
         }
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Capability, NavItem, Notices, Op, Ops, Presence, Settings};
+use super::tenants::declare_sites;
+use super::{Capability, HOME, NavItem, Notices, Op, Ops, Presence, Settings, Tenants};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -40,8 +41,10 @@ pub struct Site {
     pub settings: Settings,
     /// What every page says at its top.
     pub notices: Notices,
-    /// The tenant, until a second one exists.
-    pub tenant: TenantId,
+    /// The site's own tenant, which is there from the first day.
+    pub home: TenantId,
+    /// The organisations inside the site.
+    pub tenants: Tenants,
     /// The navigation of the console, gathered from the capabilities.
     pub navigation: Vec<NavItem>,
     /// Where static files are served: `/static/<hash>`.
@@ -95,7 +98,8 @@ impl Site {
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
             notices: Notices::default(),
-            tenant: TenantId::from_bits(1),
+            home: HOME,
+            tenants: Tenants::default(),
             clock: parts.clock,
             store: parts.store,
             series: parts.series,
@@ -123,7 +127,10 @@ impl Site {
     /// back, also those after it.
     pub fn made_of(&self, all: &'static [&'static dyn Capability]) {
         super::event::declare(super::PROGRAM_EVENTS);
-        all.iter().for_each(|capability| super::event::declare(capability.events()));
+        for capability in all {
+            super::event::declare(capability.events());
+            declare_sites(capability.sites());
+        }
         let _ = self.capabilities.set(all);
     }
 

@@ -8,7 +8,7 @@ pub const PROOF_LASTS: Span = Span::from_minutes(10);
 
 /// The permissions that need a fresh proof. Programs with a key, which nobody can leave open on a desk, need none; nor
 /// does what must be quick when something goes wrong, such as to shut somebody out.
-pub const DANGEROUS: [&str; 31] = [
+pub const DANGEROUS: [&str; 35] = [
     // Who may come in, and as whom.
     "identity.create",
     "identity.change",
@@ -35,6 +35,11 @@ pub const DANGEROUS: [&str; 31] = [
     "identity.passkey_remove",
     "identity.codes_make",
     "clients.create",
+    // Organisations inside the site, and all that is theirs.
+    "tenants.create",
+    "tenants.change",
+    "tenants.export",
+    "tenants.erase",
     // What leaves the house, and what seals it.
     "backups.kit",
     "backups.rotate_key",

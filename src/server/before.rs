@@ -137,7 +137,7 @@ mod tests {
             site.settings.name()
         };
         let site = open();
-        let ctx = Ctx::new(&site, Actor::System, Request::default());
+        let ctx = Ctx::new(&site, site.home, Actor::System, Request::default());
         let ops = crate::surface::ops(crate::capabilities::ALL);
         crate::surface::call(&ops, &ctx, "settings.change", serde_json::json!({ "name": "Old" })).unwrap();
         let schema = site.store.schema().unwrap();

@@ -266,7 +266,7 @@ mod tests {
         // Reloading looks at the own one too, and keeps what is supplied.
         clock.advance(Span::from_days(270));
         let second = certificates.state.lock().own_ends;
-        certificates.reload(&Ctx::system(&site, "test")).unwrap();
+        certificates.reload(&Ctx::system(&site, site.home, "test")).unwrap();
         let (third, end) = {
             let state = certificates.state.lock();
             (state.own_ends, state.supplied.as_ref().unwrap().ends)
@@ -282,6 +282,9 @@ mod tests {
         step().unwrap();
         let notice = site.notices.all().remove(0);
         assert!(notice.grave && notice.text.contains("ended"), "{notice:?}");
-        assert!(certificates.reload(&Ctx::system(&site, "test")).is_err(), "the file holds the same one");
+        assert!(
+            certificates.reload(&Ctx::system(&site, site.home, "test")).is_err(),
+            "the file holds the same one"
+        );
     }
 }

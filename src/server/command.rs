@@ -82,7 +82,7 @@ impl Stopped {
     /// Acts as the appliance; the journal says which user asked.
     pub(super) fn ctx(&self) -> Ctx<'_> {
         let from = control::from(rustix::process::geteuid().as_raw());
-        Ctx::new(&self.site, Actor::System, Request { from, ..Request::default() })
+        Ctx::new(&self.site, self.site.home, Actor::System, Request { from, ..Request::default() })
     }
 }
 

@@ -47,7 +47,7 @@ impl Drills {
     /// The job that begins a drill when one is due. It does not wait for its end.
     pub(super) fn job(self: &Arc<Self>, site: &Arc<Site>) -> (&'static str, Span, Step) {
         let (drills, site) = (Arc::clone(self), Arc::clone(site));
-        let run = move || match backups::due_drill(&Ctx::system(&site, "backups.drill"))? {
+        let run = move || match backups::due_drill(&Ctx::system(&site, site.home, "backups.drill"))? {
             true => drills.begin(&site),
             false => Ok(()),
         };
@@ -88,7 +88,7 @@ impl Drills {
 
 /// One drill, from the choice of the backup to the record.
 fn run(site: &Arc<Site>, meter: &Meter) {
-    let ctx = Ctx::system(site, "backups.drill");
+    let ctx = Ctx::system(site, site.home, "backups.drill");
     let mut drill = Drill {
         began: ctx.now,
         backup: String::new(),
@@ -115,7 +115,7 @@ fn run(site: &Arc<Site>, meter: &Meter) {
         };
         tracing::warn!("the restore drill failed: {}", drill.failure);
     }
-    let ctx = Ctx::system(site, "backups.drill");
+    let ctx = Ctx::system(site, site.home, "backups.drill");
     if let Err(error) = backups::record_drill(&ctx, drill) {
         tracing::warn!("the drill could not be written down: {}", error.detail());
     }
@@ -165,7 +165,7 @@ fn try_it(ctx: &Ctx<'_>, meter: &Meter, folder: &Path, drill: &mut Drill) -> Res
     let config = Config::default();
     let site = step("opening", opening::site(&config, folder, clock, Vec::new(), Purpose::Rehearsal))?;
     let site = Arc::new(site);
-    let then = Ctx::system(&site, "backups.drill");
+    let then = Ctx::system(&site, site.home, "backups.drill");
     let pace = meter.phase("looking at everything", 0);
     let looked = step("verify", verify::site(&then, &mut |bytes| Ok(pace.moved(bytes as usize)?)))?;
     meter.going()?;

@@ -20,15 +20,20 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(super) fn restored(site: &Site, all: &[&'static dyn Capability]) -> Result<()> {
     let path = site.folder.join(FILE);
     let Some(restored) = read(&path)? else { return Ok(()) };
-    let ctx = Ctx::system(site, "restore");
+    let ctx = Ctx::system(site, site.home, "restore");
     let begun = generation(&ctx.read()?, ctx.tenant)?;
     if begun < restored.generation {
         ctx.require("backups.restored")?.write(|change| {
-            for capability in all {
-                capability.restored(&ctx, change, &restored)?;
-            }
-            if generation(change.tx, ctx.tenant)? != restored.generation {
-                begin_generation(&ctx, change, restored.generation)?;
+            for tenant in site.tenants.all().iter().map(|tenant| tenant.id) {
+                let (ctx, restored) = (ctx.within(tenant), restored.of(tenant));
+                for capability in all {
+                    if tenant == site.home || !capability.is_sites() {
+                        capability.restored(&ctx, change, &restored)?;
+                    }
+                }
+                if generation(change.tx, tenant)? != restored.generation {
+                    begin_generation(&ctx, change, restored.generation)?;
+                }
             }
             Ok(())
         })?;
@@ -110,7 +115,7 @@ mod tests {
         opening::prepare(data, &clock).unwrap();
         let site = opening::site(&Config::default(), data, &clock, Vec::new(), Purpose::Serve).unwrap();
         let all: &[&'static dyn Capability] = &[&Counts];
-        let now = || generation(&site.store.read().unwrap(), site.tenant).unwrap();
+        let now = || generation(&site.store.read().unwrap(), site.home).unwrap();
         restored(&site, all).unwrap();
         assert_eq!((RUNS.load(Ordering::SeqCst), now()), (0, 1), "without a restore nothing is mended");
         // A hook that fails undoes the change and keeps the file: the next start tries again.

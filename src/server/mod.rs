@@ -102,8 +102,8 @@ impl Server {
         let (names, addresses) = hosts::split(&hosts);
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
         mend::restored(&site, ALL)?;
-        backups::allow_targets(&Ctx::system(&site, "server"))?;
-        identity::allow_providers(&Ctx::system(&site, "server"))?;
+        backups::allow_targets(&Ctx::system(&site, site.home, "server"))?;
+        identity::allow_providers(&Ctx::system(&site, site.home, "server"))?;
         let certificates = Certificates::start(&site, &config.http, names, addresses)?;
         let tls = certificates.tls();
 
@@ -114,7 +114,7 @@ impl Server {
         let plain = broker.plain_address();
         let ingest = Ingest::start(Arc::clone(&site), surface::uplinks(ALL), agents::join, waiting)?;
         let following = Arc::new(Following::start(Arc::clone(&site), surface::followers(ALL))?);
-        backups::allow_targets(&Ctx::system(&site, "server"))?;
+        backups::allow_targets(&Ctx::system(&site, site.home, "server"))?;
         let mut jobs = surface::jobs(&site, ALL);
         jobs.push(certificates.job(&site));
         let drills = Drills::new();
@@ -187,7 +187,7 @@ impl Server {
 
     /// A join code for this very host, or for simulated ones, with these labels.
     pub fn join_code(&self, labels: Labels) -> Result<String> {
-        let mut ctx = Ctx::system(&self.site, "server");
+        let mut ctx = Ctx::system(&self.site, self.site.home, "server");
         ctx.actor = Actor::System;
         let input = agents::ops::CreateJoinCode { labels, minutes: Some(60), approval: false };
         Ok(agents::ops::join_code_create(&ctx, input)?.code)
@@ -196,7 +196,7 @@ impl Server {
     /// Reads the certificate's files again, as `muster reload` does; `from` says who asked.
     pub fn reload(&self, from: &str) -> Result<()> {
         let request = Request { from: from.to_owned(), ..Request::default() };
-        self.certificates.reload(&Ctx::new(&self.site, Actor::System, request)).map(drop)
+        self.certificates.reload(&Ctx::new(&self.site, self.site.home, Actor::System, request)).map(drop)
     }
 
     /// The engines.
@@ -244,7 +244,7 @@ fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
         |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned(), ..Request::default() };
     Answers {
         call: Box::new(move |from, id, op, input| {
-            let ctx = Ctx::new(&calls, Actor::System, request(from, id));
+            let ctx = Ctx::new(&calls, calls.home, Actor::System, request(from, id));
             match op {
                 verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
                 rotate::ASKED => rotate::asked(&ctx, &input),
@@ -253,9 +253,11 @@ fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
             }
         }),
         stream: Box::new(move |from, id, name, input, out| match name {
-            backup::STREAM => {
-                backup::stream(&Ctx::new(&streams, Actor::System, request(from, id)), input, out)
-            }
+            backup::STREAM => backup::stream(
+                &Ctx::new(&streams, streams.home, Actor::System, request(from, id)),
+                input,
+                out,
+            ),
             _ => Err(Error::not_found("stream", name)),
         }),
     }

@@ -11,7 +11,7 @@ use super::before::Before;
 use super::config::{Config, KekSource};
 use super::format;
 use crate::base::{Error, Result, Span};
-use crate::capabilities::{ALL, MIGRATIONS, settings};
+use crate::capabilities::{ALL, MIGRATIONS, settings, tenants};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, DataSeal, Kek, Vault};
 use crate::engine::http::assets;
@@ -102,6 +102,7 @@ pub(super) fn site(
     });
     site.made_of(ALL);
     settings::load(&site)?;
+    tenants::load(&site)?;
     Ok(site)
 }
 
@@ -260,7 +261,7 @@ mod tests {
         let source = 7;
         let (backup, last) = {
             let site = site(&config, &data, &clock, Vec::new(), Purpose::Serve).unwrap();
-            let ctx = Ctx::system(&site, "test");
+            let ctx = Ctx::system(&site, site.home, "test");
             let ops = surface::ops(ALL);
             let rename = |name: &str| {
                 surface::call(&ops, &ctx, "settings.change", serde_json::json!({ "name": name })).unwrap();

@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 
 use super::Surface;
-use crate::base::{Error, Result, Timestamp};
+use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::crypto::looks_like_jwt;
 use crate::engine::http::{Standings, request_id};
 use crate::kit::{Actor, Ctx, Request, Site, Theme};
@@ -80,14 +80,15 @@ impl Caller {
     fn behind_cookie<'a>(
         &self,
         surface: &'a Surface,
-        door: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+        door: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
     ) -> Result<Ctx<'a>> {
         let now = surface.site.clock.now();
-        let actor = match &self.session {
+        let known = match &self.session {
             Some(cookie) => door(&surface.site, cookie, now)?,
             None => None,
         };
-        Ok(self.ctx(surface, actor.unwrap_or(Actor::Anonymous)))
+        let (tenant, actor) = known.unwrap_or((surface.site.home, Actor::Anonymous));
+        Ok(self.ctx(surface, tenant, actor))
     }
 
     /// The program behind the key, else the person behind the cookie, else nobody. A person's unsafe request must show
@@ -107,8 +108,8 @@ impl Caller {
                 .hint("send `Authorization: Bearer mst_…` with a key that is not revoked")
         };
         let key = bearer(authorization).ok_or_else(unknown)?;
-        let actor = (surface.doors.key)(&surface.site, key, &self.from)?.ok_or_else(unknown)?;
-        Ok(self.ctx(surface, actor))
+        let (tenant, actor) = (surface.doors.key)(&surface.site, key, &self.from)?.ok_or_else(unknown)?;
+        Ok(self.ctx(surface, tenant, actor))
     }
 
     /// Refuses what a browser says comes from elsewhere. Programs that are no browsers say nothing, and carry no cookies
@@ -130,17 +131,17 @@ impl Caller {
 
     /// Nobody, for what is done before anybody is known.
     pub(super) fn nobody<'a>(&self, surface: &'a Surface) -> Ctx<'a> {
-        self.ctx(surface, Actor::Anonymous)
+        self.ctx(surface, surface.site.home, Actor::Anonymous)
     }
 
-    fn ctx<'a>(&self, surface: &'a Surface, actor: Actor) -> Ctx<'a> {
+    fn ctx<'a>(&self, surface: &'a Surface, tenant: TenantId, actor: Actor) -> Ctx<'a> {
         let request = Request {
             id: self.id.clone(),
             from: self.from.clone(),
             host: self.host.clone().unwrap_or_default(),
             browser: self.browser.clone(),
         };
-        let mut ctx = Ctx::new(&surface.site, actor, request);
+        let mut ctx = Ctx::new(&surface.site, tenant, actor, request);
         ctx.theme = self.theme;
         ctx
     }

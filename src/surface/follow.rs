@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, TenantId};
 use crate::engine::store::{self, Pending, Read};
 use crate::kit::{CURSORS, Ctx, Follower, Followers, Site};
 
@@ -202,12 +202,16 @@ pub(super) fn step(site: &Site, place: &mut Place) -> Result<bool> {
 }
 
 fn follow(site: &Site, place: &Place, seen: &store::Change) -> Result<Pending> {
-    let ctx = Ctx::system(site, place.action);
+    let ctx = Ctx::system(site, TenantId::from_bits(seen.origin.tenant), place.action);
     let span = tracing::info_span!("follow", name = place.follower.name, change = seen.number);
-    let permit = ctx.require(place.action)?;
+    let own = ctx.within(if site.tenants.lives(ctx.tenant) { ctx.tenant } else { site.home });
+    let permit = own.require(place.action)?;
     let ((), pending) = span.in_scope(|| {
         permit.submit(|change| {
-            (place.follower.run)(&ctx, change, seen)?;
+            // Of a tenant that is gone nothing is made any more.
+            if site.tenants.lives(ctx.tenant) {
+                (place.follower.run)(&ctx, change, seen)?;
+            }
             change.tx.put(&CURSORS, &place.follower.name.to_owned(), &seen.number)
         })
     })?;
@@ -215,7 +219,7 @@ fn follow(site: &Site, place: &Place, seen: &store::Change) -> Result<Pending> {
 }
 
 fn keep(site: &Site, place: &Place, position: u64) -> Result<Pending> {
-    let ctx = Ctx::system(site, place.action);
+    let ctx = Ctx::system(site, site.home, place.action);
     let name = place.follower.name.to_owned();
     let permit = ctx.require(place.action)?;
     permit.submit(|change| change.tx.put(&CURSORS, &name, &position)).map(|((), pending)| pending)

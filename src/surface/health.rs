@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::caller::Caller;
 use super::{Surface, errors, metrics};
-use crate::base::Result;
+use crate::base::{Error, Result};
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
     for (path, route) in [
@@ -49,6 +49,10 @@ async fn numbers(surface: web::Data<Surface>, request: HttpRequest) -> HttpRespo
             if !local {
                 let ctx = caller.api(&surface, false)?;
                 ctx.require("settings.read")?;
+                if ctx.tenant != ctx.site.home {
+                    return Err(Error::forbidden("these numbers are about the whole site")
+                        .hint("ask who runs the site"));
+                }
                 surface.rates.known(&ctx, &caller, 1)?;
             }
             Ok(metrics::text(&surface))

@@ -206,12 +206,12 @@ impl Handlers {
         let up = Up::decode(uplink.kind, &uplink.payload)?;
         let agent = AgentRef { tenant: uplink.tenant, agent: uplink.agent, session: uplink.session };
         let from = self.site.presence.of(uplink.agent).address.map(|a| a.to_string()).unwrap_or_default();
-        let mut ctx = Ctx::new(
+        let ctx = Ctx::new(
             &self.site,
+            uplink.tenant,
             Actor::Agent { agent: uplink.agent },
             Request { from, ..Request::default() },
         );
-        ctx.tenant = uplink.tenant;
         let handlers = self.uplinks.0.iter().filter(|(kind, _)| *kind == uplink.kind);
         handlers.map(|(_, run)| run(&ctx, agent, &up)).collect()
     }

@@ -38,10 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::web;
 
-use crate::base::{Error, Result, Timestamp};
+use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
-use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
+use crate::kit::{Actor, Capability, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
 
 pub use errors::either as refuse;
 pub use follow::{FollowStats, Following};
@@ -54,15 +54,15 @@ pub use rest::call;
 /// and the page that says so needs its style.
 pub const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/static/"];
 
-/// How the surface learns who asks.
+/// How the surface learns who asks, and of which tenant they are.
 #[derive(Clone, Copy)]
 pub struct Doors {
     /// The person behind the value of the session's cookie.
-    pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    pub session: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
     /// The same for a page that updates itself, which is no use of the session.
-    pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
     /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
-    pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
+    pub key: fn(&Site, &str, &str) -> Result<Option<(TenantId, Actor)>>,
     /// A short-lived token for the identifier and text of a key, narrowed to a scope, and the address that asks.
     pub token: fn(&Site, &str, &str, &str, &str) -> Result<serde_json::Value>,
     /// The public keys that such tokens are verified with.
@@ -163,12 +163,12 @@ pub fn jobs(
     let mut jobs = Jobs::default();
     capabilities.iter().for_each(|c| c.jobs(&mut jobs));
     let step = |job: crate::kit::Job| {
-        let site = site.clone();
+        let (site, name, every) = (site.clone(), job.name, job.every);
         let run: Step = Box::new(move || {
             let span = tracing::info_span!("job", name = job.name);
-            span.in_scope(|| (job.run)(&Ctx::system(&site, job.name)))
+            span.in_scope(|| job.run(&site))
         });
-        (job.name, job.every, run)
+        (name, every, run)
     };
     jobs.0.into_iter().map(step).collect()
 }

@@ -2,8 +2,11 @@
 //!
 //! Invariant: a person's sessions share one bucket, and so do all uses of one key.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::caller::Caller;
 use crate::base::buckets::Rate;
@@ -16,6 +19,8 @@ use crate::kit::{Actor, Ctx};
 pub struct Rates {
     actors: Limiter<String>,
     tenants: Limiter<TenantId>,
+    /// Tenants with a quota of their own.
+    quotas: Mutex<HashMap<TenantId, (u32, Limiter<TenantId>)>>,
     /// Forms that anybody may send.
     doors: Limiter<IpAddr>,
 }
@@ -35,6 +40,7 @@ impl Rates {
         Rates {
             actors: Limiter::new("person", rate(per_actor)),
             tenants: Limiter::new("tenant", rate(per_tenant)),
+            quotas: Mutex::default(),
             doors: Limiter::new("door", door),
         }
     }
@@ -46,7 +52,19 @@ impl Rates {
         }
         let now = ctx.site.clock.monotonic();
         self.actors.take(&ctx.actor.text(), now, cost, &caller.standings)?;
-        self.tenants.take(&ctx.tenant, now, cost, &caller.standings)
+        let Some(most) = ctx.site.quotas(ctx.tenant).requests else {
+            return self.tenants.take(&ctx.tenant, now, cost, &caller.standings);
+        };
+        let mut quotas = self.quotas.lock();
+        if quotas.len() >= limits::TENANTS_MAX && !quotas.contains_key(&ctx.tenant) {
+            quotas.clear();
+        }
+        let made = || (most, Limiter::new("tenant", Rate::per_second(most, REQUESTS_BURST_SECONDS)));
+        let kept = quotas.entry(ctx.tenant).or_insert_with(made);
+        if kept.0 != most {
+            *kept = made();
+        }
+        kept.1.take(&ctx.tenant, now, cost, &caller.standings)
     }
 
     /// Takes a form that anybody may send: sign-in, set-up, a link.

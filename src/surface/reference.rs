@@ -57,7 +57,7 @@ struct Field {
 /// The page.
 pub(super) fn page(ctx: &Ctx<'_>, request: &PageRequest, ops: &Ops) -> Result<Reply> {
     let mut groups: Vec<Group> = Vec::new();
-    for op in &ops.0 {
+    for op in ops.0.iter().filter(|op| ctx.shows(&op.permission)) {
         let name = openapi::tag(op);
         match groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.entries.push(entry(op)),

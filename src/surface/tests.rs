@@ -14,7 +14,7 @@ use crate::base::{KeyId, Kind, SessionId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{Authority, Kek, Vault};
 use crate::engine::{logs, series, store};
-use crate::kit::{CURSORS, Cookie, Nothing, PageRequest, Reply, Request, Rights, Role, Settings};
+use crate::kit::{CURSORS, Cookie, Ctx, Nothing, PageRequest, Reply, Request, Rights, Role, Settings};
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Listing {
@@ -120,17 +120,21 @@ fn person(role: Role) -> Actor {
     }
 }
 
+fn at_home(actor: Option<Actor>) -> Option<(TenantId, Actor)> {
+    actor.map(|actor| (crate::kit::HOME, actor))
+}
+
 fn doors() -> Doors {
     Doors {
-        session: |_, cookie, _| Ok(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person)),
-        watcher: |_, cookie, _| Ok(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person)),
+        session: |_, cookie, _| Ok(at_home(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person))),
+        watcher: |_, cookie, _| Ok(at_home(Role::ALL.into_iter().find(|r| r.word() == cookie).map(person))),
         key: |_, key, _| {
             let role = Role::ALL.into_iter().find(|r| key == format!("mst_{}", r.word()));
-            Ok(role.map(|role| Actor::Key {
+            Ok(at_home(role.map(|role| Actor::Key {
                 key: KeyId::from_bits(1),
                 name: "program".into(),
                 rights: Rights::of(role),
-            }))
+            })))
         },
         token: |_, _, _, _, _| Ok(Value::Null),
         jwks: |_| Ok(Value::Null),
@@ -213,7 +217,7 @@ fn as_person(method: HttpMethod, path: &str, role: &str) -> TestRequest {
 }
 
 fn token(rig: &Rig, role: Role) -> String {
-    Ctx::new(&rig.surface.site, person(role), Request::default()).csrf()
+    Ctx::new(&rig.surface.site, rig.surface.site.home, person(role), Request::default()).csrf()
 }
 
 #[test]
@@ -529,7 +533,7 @@ fn a_follower_sees_each_change_once_and_fails_without_skipping() {
     let rig = rig();
     let site = &rig.surface.site;
     let write = |name: &str| {
-        let ctx = Ctx::system(site, "test");
+        let ctx = Ctx::system(site, site.home, "test");
         ctx.require("things.create").unwrap().write(|change| {
             change.tell("things.created", name, Value::Null);
             Ok(())

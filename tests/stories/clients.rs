@@ -26,7 +26,7 @@ fn options(muster: &Muster, id: &str, secret: &str) -> Options {
 fn clients_talk_under_their_filters_and_observers_hear_agents() {
     let muster = Muster::start();
     let api = muster.api("owner");
-    let observe = format!("muster/v1/{}/+/up/#", muster.server().site().tenant);
+    let observe = format!("muster/v1/{}/+/up/#", muster.server().site().home);
     let (status, scada) = api.post(
         "/api/v1/clients",
         json!({ "id": "scada", "publish": ["site/line-7/#"], "subscribe": ["site/line-7/#", observe] }),

@@ -23,7 +23,7 @@ impl Device {
     pub(crate) fn new(muster: &Muster, name: &str) -> Device {
         let input = agents::ops::CreateDevice { name: name.parse().unwrap(), labels: Default::default() };
         let made = agents::ops::device_create(&muster.ctx(), input).unwrap();
-        Device { id: made.id, secret: made.secret, tenant: muster.server().site().tenant }
+        Device { id: made.id, secret: made.secret, tenant: muster.server().site().home }
     }
 
     pub(crate) fn up(&self, kind: UpKind) -> String {

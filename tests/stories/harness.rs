@@ -68,7 +68,12 @@ impl Muster {
             rights: Rights::of(Role::Owner),
             proved: site.clock.now(),
         };
-        Ctx::new(site, actor, Request { id: "test".into(), from: "127.0.0.1".into(), ..Request::default() })
+        Ctx::new(
+            site,
+            site.home,
+            actor,
+            Request { id: "test".into(), from: "127.0.0.1".into(), ..Request::default() },
+        )
     }
 
     pub(crate) fn join_code(&self, labels: &str) -> String {

@@ -23,5 +23,6 @@ mod restored;
 mod scopes;
 mod secrets;
 mod storage;
+mod tenants;
 mod tokens;
 mod trust;

@@ -56,7 +56,7 @@ fn sample(schema: &Value, whole: &Value) -> Value {
 
 fn asks(muster: &Muster, op: &Op, rights: Arc<Rights>) -> Result<Value, muster::base::Error> {
     let actor = Actor::Key { key: KeyId::from_bits(1), name: "k".into(), rights };
-    let ctx = Ctx::new(muster.server().site(), actor, Request::default());
+    let ctx = Ctx::new(muster.server().site(), muster.server().site().home, actor, Request::default());
     let input = sample(&op.input, &op.input);
     match &op.file {
         Some(file) => file(&ctx, input).map(|_| Value::Null),
@@ -67,7 +67,7 @@ fn asks(muster: &Muster, op: &Op, rights: Arc<Rights>) -> Result<Value, muster::
 fn only(permissions: &str, scope: &str) -> Arc<Rights> {
     let (role, until) = (Role::Viewer.into(), None);
     let (permissions, scope): (_, Scope) = (Arc::new(permissions.parse().unwrap()), scope.parse().unwrap());
-    Arc::new(Rights { grants: vec![Grant { role, permissions, scope, until }], looks_as: None })
+    Arc::new(Rights { grants: vec![Grant { role, permissions, scope, until }], ..Rights::default() })
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn a_restore_goes_back_to_the_second_and_moves_the_old_folder_aside() {
     let site = Muster::start();
     let ctx = |muster: &Muster| {
         let request = Request { from: "story".into(), ..Request::default() };
-        Ctx::new(muster.server().site(), Actor::System, request).now
+        Ctx::new(muster.server().site(), muster.server().site().home, Actor::System, request).now
     };
     rename(&site, "Before");
     backups::full(&site.ctx(), Some(true)).unwrap();

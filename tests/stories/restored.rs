@@ -37,7 +37,7 @@ fn create(ctx: &Ctx<'_>, agent: AgentId, name: &str) -> TaskId {
 fn mend(folder: PathBuf) {
     let muster = Muster::open(folder, config());
     let site = muster.server().site();
-    let ctx = Ctx::system(site, "test");
+    let ctx = Ctx::system(site, site.home, "test");
     let at = ctx.now - Span::from_minutes(1);
     let restored = Restored {
         id: "r1".into(),

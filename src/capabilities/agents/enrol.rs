@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::store::{AGENTS, JOIN_CODES};
 use super::{Agent, State};
-use crate::base::{AgentId, Error, Kind, Name, Result, Timestamp};
+use crate::base::{AgentId, Error, Kind, Name, Result, TenantId, Timestamp};
 use crate::engine::{crypto, store::Read};
-use crate::kit::{Ctx, Site};
+use crate::kit::{Ctx, Quota, Site};
 use crate::wire::{JoinAnswer, JoinRequest};
 
 /// Days that an agent's certificate lives; it renews at two thirds.
@@ -19,7 +19,7 @@ const ASK_AGAIN_SECONDS: u64 = 5;
 /// Answers a joining program, which gave `code`, a join code's secret, at CONNECT. What goes wrong is told to it in
 /// words; the log has the rest.
 pub fn join(site: &Site, code: &str, payload: &[u8], peer: SocketAddr) -> Vec<u8> {
-    let mut ctx = Ctx::system(site, "gate");
+    let mut ctx = Ctx::system(site, tenant_of(site, code).unwrap_or(site.home), "gate");
     ctx.request.from = peer.ip().to_string();
     let answer = answer(&ctx, code, payload).unwrap_or_else(|error| {
         if error.kind() == Kind::Internal {
@@ -31,8 +31,16 @@ pub fn join(site: &Site, code: &str, payload: &[u8], peer: SocketAddr) -> Vec<u8
     answer.json()
 }
 
+/// The tenant whose join code this is; the home for one that nobody made.
+fn tenant_of(site: &Site, code: &str) -> Result<TenantId> {
+    let (read, digest) = (site.store.read()?, super::store::digest_text(code));
+    let look = |tenant| Ok(read.has(&JOIN_CODES, &(tenant, digest.clone()))?.then_some(()));
+    Ok(site.tenants.search(look)?.map_or(site.home, |(tenant, ())| tenant))
+}
+
 fn answer(ctx: &Ctx<'_>, code: &str, payload: &[u8]) -> Result<JoinAnswer> {
     let request = JoinRequest::decode(payload)?;
+    ctx.site.tenants.admit(ctx.tenant)?;
     let digest = super::store::digest_text(code);
     let key = crypto::request_key(&request.request)?;
     let agent = ctx.require("agents.join")?.write(|change| {
@@ -64,6 +72,7 @@ fn answer(ctx: &Ctx<'_>, code: &str, payload: &[u8]) -> Result<JoinAnswer> {
         agent.certificate_until = Some(until(ctx.now));
         code.key = Some(key);
         code.agent = Some(agent.id);
+        ctx.within_quota(Quota::Agents, 1, || super::store::not_retired(change.tx, ctx.tenant))?;
         change.tx.put(&JOIN_CODES, &code_key, &code)?;
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
         change.tell("agents.joined", agent.id, json!({ "name": agent.name, "state": agent.state.word() }));

@@ -39,7 +39,7 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     let mut agent = stored.clone();
     learn(&mut agent, hello);
     if cloned(&stored, &agent) {
-        gate::shut_out(ctx.site, from.agent, "its key was used by two machines".to_owned());
+        gate::shut_out(ctx.site, ctx.tenant, from.agent, "its key was used by two machines".to_owned());
         return Ok(Durable::Already);
     }
     if agent == stored {
@@ -79,7 +79,12 @@ pub(super) fn heartbeat(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<D
     // A beat of a session that was replaced says nothing of the one that is there.
     let here = before.session == Some(from.session);
     if here && !before.boot.is_empty() && !beat.boot.is_empty() && before.boot != beat.boot {
-        gate::shut_out(ctx.site, from.agent, "two starts of its program speak at the same time".to_owned());
+        gate::shut_out(
+            ctx.site,
+            ctx.tenant,
+            from.agent,
+            "two starts of its program speak at the same time".to_owned(),
+        );
     }
     Ok(Durable::Already)
 }

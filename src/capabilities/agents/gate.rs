@@ -47,34 +47,41 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 /// Lets an active agent in; without a certificate it must have proved itself by the secret with this digest.
 fn active(site: &Site, agent: AgentId, secret: Option<&[u8]>) -> Result<Admission, Refusal> {
     let read = site.store.read().map_err(|_| Refusal::Busy)?;
-    let stored = read.get(&store::AGENTS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
-    let stored = stored.ok_or(Refusal::BadCredentials)?;
+    let found = site.tenants.search(|tenant| read.get(&store::AGENTS, &(tenant, agent)));
+    let (tenant, stored) = found.map_err(|_| Refusal::Busy)?.ok_or(Refusal::BadCredentials)?;
     if let Some(given) = secret {
-        let kept = read.get(&store::SECRETS, &(site.tenant, agent)).map_err(|_| Refusal::Busy)?;
+        let kept = read.get(&store::SECRETS, &(tenant, agent)).map_err(|_| Refusal::Busy)?;
         if !kept.is_some_and(|kept| same(&kept, given)) {
             return Err(Refusal::BadCredentials);
         }
     }
+    site.tenants.admit(tenant).map_err(|_| Refusal::NotAuthorized)?;
     match stored.state {
-        State::Active { .. } => Ok(Admission::Agent { tenant: site.tenant, agent }),
+        State::Active { .. } => Ok(Admission::Agent { tenant, agent }),
         _ => Err(Refusal::NotAuthorized),
     }
 }
 
 /// A second connection with the same identity replaced the first. From another address, while the first was alive, it
 /// is a copied key: both are shut out until an administrator decides. From the same address it is a reconnect.
-pub fn duplicate(site: &Site, _: TenantId, agent: AgentId, old: SocketAddr, new: SocketAddr) {
+pub fn duplicate(site: &Site, tenant: TenantId, agent: AgentId, old: SocketAddr, new: SocketAddr) {
     if old.ip() == new.ip() {
         return;
     }
-    shut_out(site, agent, format!("its key was used from {} and {} at the same time", old.ip(), new.ip()));
+    shut_out(
+        site,
+        tenant,
+        agent,
+        format!("its key was used from {} and {} at the same time", old.ip(), new.ip()),
+    );
 }
 
 /// Quarantines an agent on the appliance's own account.
-pub(super) fn shut_out(site: &Site, agent: AgentId, reason: String) {
-    if let Err(error) =
-        super::ops::quarantine(&Ctx::system(site, "gate"), super::ops::Quarantine { id: agent, reason })
-    {
+pub(super) fn shut_out(site: &Site, tenant: TenantId, agent: AgentId, reason: String) {
+    if let Err(error) = super::ops::quarantine(
+        &Ctx::system(site, tenant, "gate"),
+        super::ops::Quarantine { id: agent, reason },
+    ) {
         tracing::warn!(agent.id = %agent, "could not quarantine agent `{agent}`: {error}");
     }
 }

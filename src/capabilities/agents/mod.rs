@@ -27,14 +27,24 @@ pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
 pub use ops::{Counts, ListAgents};
 pub use sight::{Eyes, permit, seen};
-pub use store::{exists, is_known, named};
+pub use store::{exists, is_known, named, some};
 pub use watch::{configuration, watch};
 
 use crate::base::{Result, Span};
 use crate::kit::{
-    Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Quota, Restored, Returnable,
+    Uplinks,
 };
 use crate::wire::UpKind;
+
+/// Cuts every agent of the tenant off.
+pub fn cut_off(ctx: &Ctx<'_>, why: &str) -> Result<()> {
+    let Some(bus) = ctx.site.bus() else { return Ok(()) };
+    for agent in roster::all(ctx.site, ctx.tenant)?.iter() {
+        bus.close(ctx.tenant, agent.id, why);
+    }
+    Ok(())
+}
 
 /// The capability.
 pub struct Agents;
@@ -63,7 +73,7 @@ impl Capability for Agents {
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
-        jobs.every(Span::from_seconds(5), "agents.unwatch", watch::unwatch);
+        jobs.of_site(Span::from_seconds(5), "agents.unwatch", watch::unwatch);
         jobs.every(Span::from_minutes(1), "agents.remember", follow::remember);
     }
 
@@ -75,6 +85,17 @@ impl Capability for Agents {
             icon: "server",
             permission: "agents.read",
         }]
+    }
+
+    fn sealed(&self) -> &'static [&'static str] {
+        &["agents_secrets", "join_codes"]
+    }
+
+    fn uses(&self, ctx: &Ctx<'_>, quota: Quota) -> Result<Option<usize>> {
+        match quota {
+            Quota::Agents => store::not_retired(&ctx.read()?, ctx.tenant).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn tables(&self) -> &'static [&'static str] {

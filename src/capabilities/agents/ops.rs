@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::roster;
 use super::sight::{permit, seen};
-use super::store::{AGENTS, JOIN_CODES, SECRETS, find};
+use super::store::{AGENTS, JOIN_CODES, SECRETS, find, not_retired};
 use super::{Agent, AgentView, Health, JoinCode, Readings, State, health};
 use crate::base::{AgentId, Error, Labels, Name, Page, Result, Selector, Span, Timestamp, kind, limits};
 use crate::engine::crypto;
 use crate::engine::store::Read;
-use crate::kit::{ById, Ctx, Nothing, Ops};
+use crate::kit::{ById, Ctx, Nothing, Ops, Quota};
 
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
@@ -339,6 +339,7 @@ pub fn device_create(ctx: &Ctx<'_>, input: CreateDevice) -> Result<DeviceCreated
         certificate_until: None,
     };
     ctx.require_on("agents.device", &agent)?.write(|change| {
+        ctx.within_quota(Quota::Agents, 1, || not_retired(change.tx, ctx.tenant))?;
         change.tx.put(&AGENTS, &(ctx.tenant, agent.id), &agent)?;
         change.tx.put(&SECRETS, &(ctx.tenant, agent.id), &digest.to_vec())?;
         change.tell(

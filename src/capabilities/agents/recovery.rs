@@ -222,6 +222,7 @@ mod tests {
 
     fn undone(event: &str, subject: AgentId, detail: serde_json::Value) -> Undone {
         Undone {
+            tenant: crate::kit::HOME,
             change: 5,
             at: Timestamp::from_milliseconds(1_790_000_000_500),
             actor: "usr_1".into(),
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn who_was_shut_out_since_stays_so() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let all: Vec<AgentId> = (0..4).map(|n| device(&ctx, &format!("press-{n}"))).collect();
         let code = ops::join_code_create(&ctx, CreateJoinCode::default()).unwrap();
         let (joined, by_secret) = (site.clock.id(), site.clock.id());
@@ -276,7 +277,7 @@ mod tests {
     #[test]
     fn what_an_administrator_changed_comes_back_and_a_retired_agent_does_not() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let (one, two, gone) = (device(&ctx, "press-1"), device(&ctx, "press-2"), device(&ctx, "press-3"));
         let then = ctx.read().unwrap();
         let (name, labels) = (Some("prss".parse().unwrap()), Some(Labels::default()));
@@ -305,7 +306,7 @@ mod tests {
     #[test]
     fn loose_ends_are_found() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let id = device(&ctx, "press-1");
         let count = |f: &dyn Fn(&mut Change<'_>) -> Result<()>| {
             write(&ctx, f).unwrap();

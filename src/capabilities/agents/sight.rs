@@ -55,10 +55,10 @@ impl Eyes {
         Ok(Eyes { sight: ctx.sight(permission)?, known: HashMap::new() })
     }
 
-    /// Whether they see the agent. What is not there is seen by who sees everything.
+    /// Whether they see the agent. What is not there is seen by who sees everything, unless another tenant has it.
     pub fn see(&mut self, ctx: &Ctx<'_>, read: &impl Read, id: AgentId) -> Result<bool> {
         if self.sight.is_everything() {
-            return Ok(true);
+            return Ok(!is_elsewhere(ctx, read, id)?);
         }
         if let Some(known) = self.known.get(&id) {
             return Ok(*known);
@@ -68,6 +68,15 @@ impl Eyes {
         self.known.insert(id, sees);
         Ok(sees)
     }
+}
+
+/// Whether the agent is another tenant's: numbers and lines are kept by agent, and nobody reads those of others.
+fn is_elsewhere(ctx: &Ctx<'_>, read: &impl Read, id: AgentId) -> Result<bool> {
+    let look = |tenant| Ok(read.has(&AGENTS, &(tenant, id))?.then_some(()));
+    if look(ctx.tenant)?.is_some() || !ctx.site.tenants.are_several() {
+        return Ok(false);
+    }
+    Ok(ctx.site.tenants.search(look)?.is_some())
 }
 
 /// Refuses an agent that is not seen, as if it were not there.

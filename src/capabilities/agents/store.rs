@@ -17,6 +17,17 @@ pub(super) fn find(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<Ag
     read.get(&AGENTS, &(tenant, id))?.ok_or_else(|| Error::not_found("agent", id))
 }
 
+/// At most `limit` agents of the tenant, the oldest first.
+pub fn some(read: &impl Read, tenant: TenantId, limit: usize) -> Result<Vec<AgentId>> {
+    Ok(read.prefix(&AGENTS, &tenant, limit)?.into_iter().map(|((_, id), _)| id).collect())
+}
+
+/// How many agents of the tenant are not retired.
+pub(super) fn not_retired(read: &impl Read, tenant: TenantId) -> Result<usize> {
+    let rows = read.prefix(&AGENTS, &tenant, usize::MAX)?;
+    Ok(rows.iter().filter(|(_, agent)| !matches!(agent.state, super::State::Retired { .. })).count())
+}
+
 /// Whether there is such an agent; retired ones count.
 pub fn is_known(read: &impl Read, tenant: TenantId, id: AgentId) -> Result<bool> {
     read.has(&AGENTS, &(tenant, id))

@@ -90,7 +90,7 @@ fn a_join_code_is_for_one_key_and_a_time() {
 #[test]
 fn the_roster_follows_every_acknowledged_change() {
     let (site, _folder) = identity::site();
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     let put = |id: u128, name: &str| {
         let agent = Agent { id: AgentId::from_bits(id), name: name.parse().unwrap(), ..agent() };
         ctx.require("agents.change")

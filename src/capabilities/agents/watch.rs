@@ -21,7 +21,7 @@ pub fn configuration(site: &Site, agent: AgentId) -> Configuration {
 
 /// A page shows this agent: tell it, unless it knows.
 pub fn watch(ctx: &Ctx<'_>, agent: AgentId) {
-    if ctx.site.presence.watch(agent) {
+    if ctx.site.presence.watch(ctx.tenant, agent) {
         tell(ctx.site, ctx.tenant, agent);
     }
 }
@@ -36,8 +36,8 @@ pub(super) fn tell(site: &Site, tenant: TenantId, agent: AgentId) {
 
 /// Agents that nobody looks at any more go back to rest.
 pub(super) fn unwatch(ctx: &Ctx<'_>) -> Result<()> {
-    for agent in ctx.site.presence.unwatched() {
-        tell(ctx.site, ctx.tenant, agent);
+    for (tenant, agent) in ctx.site.presence.unwatched() {
+        tell(ctx.site, tenant, agent);
     }
     Ok(())
 }

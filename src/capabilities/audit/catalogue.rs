@@ -21,10 +21,10 @@ pub struct EventView {
     pub fields: Vec<String>,
 }
 
-/// Everything that may ever stand in the log of this site, in the order of the capabilities.
+/// Everything that may ever stand in the log of this tenant, in the order of the capabilities.
 pub(super) fn kinds(ctx: &Ctx<'_>) -> Vec<&'static EventKind> {
     let own = ctx.site.capabilities().iter().flat_map(|capability| capability.events());
-    own.chain(PROGRAM_EVENTS).collect()
+    own.chain(PROGRAM_EVENTS).filter(|kind| ctx.shows(kind.name)).collect()
 }
 
 /// Lists every kind of event that the log may hold.

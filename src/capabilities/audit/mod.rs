@@ -78,7 +78,7 @@ impl Capability for Audit {
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
-        jobs.every(Span::from_seconds(2), "audit.index", words::step);
+        jobs.of_site(Span::from_seconds(2), "audit.index", words::step);
         jobs.every(Span::from_seconds(10), "audit.witness", witness::step);
         jobs.every(Span::from_minutes(1), "audit.checkpoint", checkpoint::step);
         jobs.every(Span::from_hours(1), "audit.verify", verify::step);

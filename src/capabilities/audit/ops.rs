@@ -167,7 +167,7 @@ pub fn status(ctx: &Ctx<'_>, _: Nothing) -> Result<Status> {
     Ok(Status {
         head: chain::head(&read, ctx.tenant)?,
         fingerprint: newest.as_ref().map(witness::fingerprint).unwrap_or_default(),
-        holders: newest.as_ref().map_or(0, |newest| witness::holders(ctx.site, newest)),
+        holders: newest.as_ref().map_or(0, |newest| witness::holders(ctx.site, ctx.tenant, newest)),
         checkpoint: newest,
         verified: read.get(&VERIFICATIONS, &ctx.tenant)?,
         contradictions: found.iter().filter(|(_, row)| !row.explained).count(),

@@ -15,9 +15,7 @@ use super::verify::verify;
 use super::witness::{self, Contradiction};
 use super::words::{self, SearchAsked};
 use crate::base::{Error, Kind, Page, Result, Timestamp};
-use crate::kit::{
-    Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Weight, event_kinds, query, told,
-};
+use crate::kit::{Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Weight, query, told};
 use row::Row;
 
 /// Contradictions that the banner names.
@@ -218,7 +216,7 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         rows: answer.rows,
         categories: Category::ALL.map(|one| (one.word(), one.word() == narrowed.category)).into(),
         weights: Weight::ALL.map(|one| (one.word(), one.word() == narrowed.weight)).into(),
-        events: event_kinds().into_iter().map(|kind| kind.name).collect(),
+        events: super::catalogue::kinds(ctx).into_iter().map(|kind| kind.name).collect(),
         conditions: narrowed.pairs().iter().filter(|(_, value)| !value.is_empty()).count(),
         asked: narrowed,
         words: words.to_owned(),

@@ -18,7 +18,7 @@ use crate::wire::{Checkpoint, Hello, Up};
 
 /// Follows everything that is new, as the runner does.
 fn follow_all(site: &Site, mut after: u64) -> u64 {
-    let ctx = Ctx::system(site, "audit");
+    let ctx = Ctx::system(site, site.home, "audit");
     for told in site.store.changes(after, 10_000).unwrap() {
         after = told.number;
         if !told.events.is_empty() {
@@ -45,12 +45,12 @@ fn events_become_entries_once_newest_first_in_pages() {
     follow_all(&site, 0);
     // Following again from the start gives the same entries.
     follow_all(&site, 0);
-    let actor = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
-    let ctx = Ctx::new(&site, actor, Request::default());
+    let (_, actor) = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
+    let ctx = Ctx::new(&site, site.home, actor, Request::default());
 
     let all = list(&ctx, ask("", None, 100)).unwrap();
     assert_eq!((all.items.len(), all.next), (7, None));
-    let mut chain = Chain::genesis(site.tenant);
+    let mut chain = Chain::genesis(site.home);
     for (n, entry) in all.items.iter().rev().enumerate() {
         chain = chain.next(entry);
         assert_eq!((entry.number, entry.chain), (n as u64 + 1, chain));
@@ -74,7 +74,7 @@ fn events_become_entries_once_newest_first_in_pages() {
     assert_eq!(seen.len(), 6);
     assert_eq!(list(&ctx, ask("actor:\"inès moreau\"", None, 9)).unwrap().items.len(), 1);
     assert_eq!(list(&ctx, ask("", Some("x".into()), 9)).unwrap_err().kind(), Kind::Invalid);
-    let nobody = Ctx::new(&site, Actor::Anonymous, Request::default());
+    let nobody = Ctx::new(&site, site.home, Actor::Anonymous, Request::default());
     assert_eq!(list(&nobody, ask("", None, 9)).unwrap_err().kind(), Kind::Unauthenticated);
 }
 
@@ -82,8 +82,8 @@ fn events_become_entries_once_newest_first_in_pages() {
 fn the_page_renders_with_and_without_a_mistake() {
     let (site, _folder, cookie) = identity::owned();
     follow_all(&site, 0);
-    let actor = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
-    let ctx = Ctx::new(&site, actor, Request::default());
+    let (_, actor) = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
+    let ctx = Ctx::new(&site, site.home, actor, Request::default());
     for (filter, status, part) in
         [("", 200, "identity.set_up"), ("nothing", 200, "Nothing matches"), ("\"open", 422, "quotation mark")]
     {
@@ -108,6 +108,7 @@ fn owner(site: &Site) -> Ctx<'_> {
     let (user, session) = (crate::base::UserId::from_bits(1), crate::base::SessionId::from_bits(1));
     Ctx::new(
         site,
+        site.home,
         Actor::Person {
             user,
             session,
@@ -136,10 +137,10 @@ fn tell_many(site: &Site, count: usize) {
 /// An agent comes and tells what it keeps.
 fn told_by(site: &Site, agent: u128, kept: &[&Checkpoint]) {
     let agent = AgentId::from_bits(agent);
-    let ctx = Ctx::new(site, Actor::Agent { agent }, Request::default());
+    let ctx = Ctx::new(site, site.home, Actor::Agent { agent }, Request::default());
     let checkpoints = kept.iter().map(|c| (*c).clone()).collect();
     let hello = Up::Hello(Hello { checkpoints, ..Hello::default() });
-    let from = AgentRef { tenant: site.tenant, agent, session: 1 };
+    let from = AgentRef { tenant: site.home, agent, session: 1 };
     witness::hello(&ctx, from, &hello).unwrap().wait().unwrap();
 }
 
@@ -150,7 +151,7 @@ fn forge(site: &Site, f: impl FnOnce(&mut Tx) -> Result<()>) {
 
 /// The log as if its last entries, and everything that speaks of them, had never been.
 fn cut(site: &Site, keep: u64) {
-    let tenant = site.tenant;
+    let tenant = site.home;
     forge(site, |tx| {
         for (key, entry) in tx.prefix(&ENTRIES, &tenant, 10_000)? {
             if entry.number > keep {
@@ -234,7 +235,7 @@ fn what_agents_make_up_is_bounded_and_told_as_what_it_is() {
     assert_eq!(contradictions(&ctx, Nothing {}).unwrap().items.len(), 16);
     // Another site's checkpoint is signed well, but not by this one.
     let (other, _other_folder, _) = logged(3);
-    let key = Ctx::system(&other, "t");
+    let key = Ctx::system(&other, other.home, "t");
     other.vault.put("audit-signing.key", &[7; 32]).unwrap();
     let foreign = checkpoint(&key, Nothing {}).unwrap();
     told_by(&site, 2, &[&foreign]);
@@ -255,6 +256,7 @@ fn a_restore_explains_what_it_gave_up_and_nothing_else() {
 
     cut(&site, kept.number);
     let undone = |n: u64| Undone {
+        tenant: crate::kit::HOME,
         change: at_change + n,
         at: ctx.now,
         actor: "usr_x".into(),
@@ -273,7 +275,7 @@ fn a_restore_explains_what_it_gave_up_and_nothing_else() {
         source: "backup.muster".into(),
         undone: (0..900).map(undone).collect(),
     };
-    let system = Ctx::system(&site, "restore");
+    let system = Ctx::system(&site, site.home, "restore");
     system
         .require("backups.restored")
         .unwrap()
@@ -302,7 +304,7 @@ fn a_restore_explains_what_it_gave_up_and_nothing_else() {
 fn checkpoints_come_by_themselves_and_not_for_their_own_sake() {
     let (site, _folder, mut after) = logged(2);
     let made = || events(&site, "audit.checkpointed");
-    let step = || checkpoint::step(&Ctx::system(&site, "audit.checkpoint")).unwrap();
+    let step = || checkpoint::step(&Ctx::system(&site, site.home, "audit.checkpoint")).unwrap();
     step();
     assert_eq!(made(), 1);
     for _ in 0..3 {
@@ -323,8 +325,11 @@ fn checkpoints_come_by_themselves_and_not_for_their_own_sake() {
     step();
     assert_eq!(made(), 3);
     let nothing = identity::site();
-    checkpoint::step(&Ctx::system(&nothing.0, "audit.checkpoint")).unwrap();
-    assert_eq!(checkpoint(&Ctx::system(&nothing.0, "t"), Nothing {}).unwrap_err().kind(), Kind::Conflict);
+    checkpoint::step(&Ctx::system(&nothing.0, nothing.0.home, "audit.checkpoint")).unwrap();
+    assert_eq!(
+        checkpoint(&Ctx::system(&nothing.0, nothing.0.home, "t"), Nothing {}).unwrap_err().kind(),
+        Kind::Conflict
+    );
 }
 
 /// Changes one entry, or what speaks of it.
@@ -357,7 +362,7 @@ fn verifying_names_the_first_entry_that_does_not_fit() {
         let whole = verify(&ctx, Nothing {}).unwrap();
         assert_eq!((whole.entries, whole.checkpoints, whole.wrong), (1_203, 1, None));
         let mut entry = find(&ctx, AuditNumber { number }).unwrap();
-        forge(&site, |tx| forgery(tx, site.tenant, &mut entry));
+        forge(&site, |tx| forgery(tx, site.home, &mut entry));
         let wrong = verify(&ctx, Nothing {}).unwrap().wrong.unwrap();
         assert_eq!(wrong.number, number, "{wrong}");
         let mut findings = Findings::default();
@@ -431,7 +436,7 @@ fn a_long_export_is_made_in_parts() {
     assert_eq!(prove(&file[..], None).unwrap().range, (1, 1_301));
     // A log with a hole is not exported as if it were whole.
     let entry = find(&ctx, AuditNumber { number: 900 }).unwrap();
-    forge(&site, |tx| tx.delete(&ENTRIES, &(site.tenant, entry.change, entry.place)));
+    forge(&site, |tx| tx.delete(&ENTRIES, &(site.home, entry.change, entry.place)));
     assert!(exported(&ctx, ExportAsked::default()).unwrap_err().message().contains("entry 900"));
 }
 
@@ -441,7 +446,7 @@ fn the_full_text_follows_the_log_and_is_made_again_from_it() {
     let ctx = owner(&site);
     let asked = |words: &str| SearchAsked { words: words.into(), ..SearchAsked::default() };
     assert_eq!(search(&ctx, asked("moreau")).err().unwrap().kind(), Kind::Unavailable);
-    let step = || words::step(&Ctx::system(&site, "audit.index")).unwrap();
+    let step = || words::step(&Ctx::system(&site, site.home, "audit.index")).unwrap();
     step();
     site.clock.advance(Span::from_seconds(3));
     step();

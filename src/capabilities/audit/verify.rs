@@ -287,14 +287,17 @@ pub(super) fn step(ctx: &Ctx<'_>) -> Result<()> {
 /// The hook of checks.
 pub(super) fn check(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
     let key = checkpoint::signer(ctx.site)?.public();
-    let found = walk(&ctx.site.store, ctx.tenant, &key, ctx.now, &|| ctx.site.is_stopping())?;
-    findings.looked_at += found.entries + found.checkpoints;
-    if let Some(wrong) = found.wrong {
-        findings.add(
-            format!("{} entry {}", ENTRIES.name(), wrong.number),
-            wrong.what,
-            "none: compare with an export or a backup, and with the checkpoints that agents and people keep",
-        );
+    for tenant in ctx.site.tenants.living() {
+        let found = walk(&ctx.site.store, tenant, &key, ctx.now, &|| ctx.site.is_stopping())?;
+        findings.looked_at += found.entries + found.checkpoints;
+        if let Some(wrong) = found.wrong {
+            let whose = if tenant == ctx.site.home { String::new() } else { format!(" of {tenant}") };
+            findings.add(
+                format!("{} entry {}{whose}", ENTRIES.name(), wrong.number),
+                wrong.what,
+                "none: compare with an export or a backup, and with the checkpoints that agents and people keep",
+            );
+        }
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use super::chain::{self, Chain};
 use super::store::{CHECKPOINTS, CONTRADICTIONS, RESTORES};
 use super::{checkpoint, retention};
 use crate::base::{AgentId, Page, Result, TenantId, Timestamp, limits};
+use crate::capabilities::agents;
 use crate::engine::broker::Delivery;
 use crate::engine::store::Read;
 use crate::kit::{AgentRef, Ctx, Durable, Nothing, PerSite, Site};
@@ -47,26 +48,27 @@ pub struct Contradiction {
     pub our_chain: String,
 }
 
-/// Which checkpoint, by generation and number, each agent is known to have: told by it, or sent to its open session.
+/// Which checkpoint of its tenant, by generation and number, each agent is known to have: told by it, or sent to its open
+/// session.
 #[derive(Default)]
-struct Holders(Mutex<HashMap<AgentId, (u64, u64)>>);
+struct Holders(Mutex<HashMap<AgentId, (TenantId, u64, u64)>>);
 
 static HOLDERS: PerSite<Holders> = PerSite::new();
 
-fn hold(site: &Site, agent: AgentId, checkpoint: &Checkpoint) {
+fn hold(site: &Site, tenant: TenantId, agent: AgentId, checkpoint: &Checkpoint) {
     let holders = HOLDERS.of(site, Holders::default);
     let mut holders = holders.0.lock();
     if holders.len() >= HOLDERS_MAX && !holders.contains_key(&agent) {
         holders.clear();
     }
-    holders.insert(agent, (checkpoint.generation, checkpoint.number));
+    holders.insert(agent, (tenant, checkpoint.generation, checkpoint.number));
 }
 
 /// How many agents have this checkpoint, as far as this start of the server knows.
-pub(super) fn holders(site: &Site, checkpoint: &Checkpoint) -> usize {
+pub(super) fn holders(site: &Site, tenant: TenantId, checkpoint: &Checkpoint) -> usize {
     let holders = HOLDERS.of(site, Holders::default);
     let holders = holders.0.lock();
-    holders.values().filter(|held| **held == (checkpoint.generation, checkpoint.number)).count()
+    holders.values().filter(|held| **held == (tenant, checkpoint.generation, checkpoint.number)).count()
 }
 
 /// What comparing came to.
@@ -119,7 +121,7 @@ pub(super) fn hello(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Durab
     drop(read);
     for (theirs, verdict) in hello.checkpoints.iter().zip(verdicts) {
         match verdict {
-            Verdict::Fits => hold(ctx.site, from.agent, theirs),
+            Verdict::Fits => hold(ctx.site, from.tenant, from.agent, theirs),
             Verdict::Explained(reason) => note(ctx, from, theirs, reason, true)?,
             Verdict::Contradicts(reason) => note(ctx, from, theirs, reason, false)?,
         }
@@ -159,8 +161,8 @@ fn note(ctx: &Ctx<'_>, from: AgentRef, theirs: &Checkpoint, reason: &str, explai
         );
     }
     // What is found is the site's finding, not the agent's word.
-    let mut system = Ctx::system(ctx.site, "audit.compare");
-    (system.tenant, system.now) = (from.tenant, ctx.now);
+    let mut system = Ctx::system(ctx.site, from.tenant, "audit.compare");
+    system.now = ctx.now;
     system.require("audit.compare")?.write(|change| {
         if change.tx.has(&CONTRADICTIONS, &key)? {
             return Ok(());
@@ -185,7 +187,7 @@ fn tell(site: &Site, tenant: TenantId, agent: AgentId, checkpoint: &Checkpoint) 
     let Some(bus) = site.bus() else { return };
     let message = Down::Checkpoint(checkpoint.clone());
     if bus.send(tenant, agent, DownKind::Checkpoint, Bytes::from(message.json())) == Delivery::Sent {
-        hold(site, agent, checkpoint);
+        hold(site, tenant, agent, checkpoint);
     }
 }
 
@@ -195,9 +197,13 @@ pub(super) fn step(ctx: &Ctx<'_>) -> Result<()> {
     let holders = HOLDERS.of(ctx.site, Holders::default);
     let lacking: Vec<AgentId> = {
         let held = holders.0.lock();
-        let has = |agent: &AgentId| held.get(agent) == Some(&(newest.generation, newest.number));
-        ctx.site.presence.present().into_iter().filter(|agent| !has(agent)).take(TOLD_AT_ONCE).collect()
+        let has = |agent: &AgentId| held.get(agent) == Some(&(ctx.tenant, newest.generation, newest.number));
+        ctx.site.presence.present().into_iter().filter(|agent| !has(agent)).collect()
     };
+    let read = ctx.read()?;
+    let mine = |agent: &AgentId| agents::is_known(&read, ctx.tenant, *agent).unwrap_or(false);
+    let lacking: Vec<AgentId> = lacking.into_iter().filter(mine).take(TOLD_AT_ONCE).collect();
+    drop(read);
     lacking.into_iter().for_each(|agent| tell(ctx.site, ctx.tenant, agent, &newest));
     Ok(())
 }

@@ -34,7 +34,7 @@ pub(super) fn current(ctx: &Ctx<'_>) -> Result<RecoveryKeyRow> {
             let _one = memory.keys.lock();
             match rows(ctx)?.into_iter().next() {
                 Some(row) => Ok(row),
-                None => make(&Ctx::system(ctx.site, "backups.key"), "backups.make_key"),
+                None => make(&Ctx::system(ctx.site, ctx.site.home, "backups.key"), "backups.make_key"),
             }
         }
     }

@@ -73,10 +73,10 @@ impl Capability for Backups {
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
-        jobs.every(Span::from_seconds(2), "backups.schedule", run::schedule);
-        jobs.every(Span::from_seconds(20), "backups.ship", ship::ship);
-        jobs.every(Span::from_minutes(10), "backups.tidy", ship::tidy);
-        jobs.every(Span::from_minutes(1), "backups.forget", past::tidy);
+        jobs.of_site(Span::from_seconds(2), "backups.schedule", run::schedule);
+        jobs.of_site(Span::from_seconds(20), "backups.ship", ship::ship);
+        jobs.of_site(Span::from_minutes(10), "backups.tidy", ship::tidy);
+        jobs.of_site(Span::from_minutes(1), "backups.forget", past::tidy);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
@@ -87,6 +87,10 @@ impl Capability for Backups {
             icon: "archive",
             permission: "backups.read",
         }]
+    }
+
+    fn sites(&self) -> &'static [&'static str] {
+        &["backups.*"]
     }
 
     fn tables(&self) -> &'static [&'static str] {

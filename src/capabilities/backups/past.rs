@@ -71,7 +71,7 @@ fn past(ctx: &Ctx<'_>, until: Until) -> Result<Arc<Past>> {
     }
     kept.take();
     // What no backup has yet must be in one, or the last minutes could not be looked at.
-    match changes(&Ctx::system(ctx.site, "backups.look")) {
+    match changes(&Ctx::system(ctx.site, ctx.site.home, "backups.look")) {
         Err(error) if !matches!(error.kind(), Kind::Conflict | Kind::NotFound) => return Err(error),
         _ => {}
     }

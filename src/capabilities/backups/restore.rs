@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::memory::Meter;
 use super::repository::{Chosen, Found, Repository, choose};
 use super::write::{CONFIGURATION, CONFIGURATION_BYTES_MAX, End, FORMAT, Manifest};
-use crate::base::{Error, Kind, Result, Secret, Timestamp};
+use crate::base::{Error, Kind, Result, Secret, TenantId, Timestamp};
 use crate::engine::archive::{Paced, Reader, RecoveryKey};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{DataSeal, Kek, Vault, private_folder, write_private};
@@ -377,6 +377,7 @@ fn give_up(undone: &mut Vec<Undone>, count: &mut u64, change: &Change) {
 /// What a change told, as a restore gives it up.
 pub(super) fn undone_by(change: &Change) -> impl Iterator<Item = Undone> + '_ {
     change.events.iter().map(|event| Undone {
+        tenant: TenantId::from_bits(change.origin.tenant),
         change: change.number,
         at: change.origin.at,
         actor: change.origin.actor.clone(),

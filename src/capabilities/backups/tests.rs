@@ -25,7 +25,7 @@ fn owner(site: &Site) -> Ctx<'_> {
         rights: Rights::of(Role::Owner),
         proved: site.clock.now(),
     };
-    Ctx::new(site, actor, Request::default())
+    Ctx::new(site, site.home, actor, Request::default())
 }
 
 /// One change that a backup is about.
@@ -169,7 +169,7 @@ fn one_run_at_a_time_and_a_stop_leaves_nothing() {
 fn the_schedule_takes_what_is_due_and_mends_a_gap() {
     let (site, _folder) = identity::site();
     note(&site, 1, "one");
-    let system = |site| Ctx::system(site, "backups.schedule");
+    let system = |site| Ctx::system(site, site.home, "backups.schedule");
     let count = |site: &Site| ops::list(&owner(site), Nothing {}).unwrap().items.len();
     run::schedule(&system(&site)).unwrap();
     assert_eq!(count(&site), 0, "a new site is left alone for a while");
@@ -193,7 +193,7 @@ fn the_schedule_takes_what_is_due_and_mends_a_gap() {
 fn a_gap_in_the_journal_is_told_and_a_full_backup_begins_a_new_chain() {
     let (site, _folder, _, later) = saved();
     let ctx = owner(&site);
-    let state = || store::state(&site.store.read().unwrap(), site.tenant).unwrap();
+    let state = || store::state(&site.store.read().unwrap(), site.home).unwrap();
     assert_eq!(state().chained, later.last);
     let gone = Error::not_found("change", later.last + 1);
     run::gap(&ctx, &state(), &gone).unwrap();
@@ -207,7 +207,7 @@ fn a_gap_in_the_journal_is_told_and_a_full_backup_begins_a_new_chain() {
     note(&site, 9, "nine");
     assert!(super::changes(&ctx).unwrap().is_none());
     site.clock.advance(FIRST_AFTER);
-    run::schedule(&Ctx::system(&site, "backups.schedule")).unwrap();
+    run::schedule(&Ctx::system(&site, site.home, "backups.schedule")).unwrap();
     let newest = ops::list(&ctx, Nothing {}).unwrap().items.remove(0);
     assert!(newest.full && state().chained == newest.last);
 }
@@ -256,7 +256,7 @@ fn the_recovery_key_is_shown_checked_and_rotated() {
         rights: Rights::of(Role::Operator),
         proved: site.clock.now(),
     };
-    let ctx = Ctx::new(&site, viewer, Request::default());
+    let ctx = Ctx::new(&site, site.home, viewer, Request::default());
     assert_eq!(ops::kit(&ctx, ops::AskKit::default()).err().unwrap().kind(), Kind::Forbidden);
     assert!(ops::list(&ctx, Nothing {}).is_ok());
 }
@@ -310,10 +310,10 @@ fn a_restored_site_begins_a_generation_with_a_full_backup() {
     assert_eq!(ops::overview(&ctx).unwrap().generation, 2);
     assert_eq!(ops::restores(&ctx, Nothing {}).unwrap()[0].by, "root");
     site.clock.advance(FIRST_AFTER);
-    run::schedule(&Ctx::system(&site, "backups.schedule")).unwrap();
+    run::schedule(&Ctx::system(&site, site.home, "backups.schedule")).unwrap();
     let newest = ops::list(&ctx, Nothing {}).unwrap().items.remove(0);
     assert!(newest.full && newest.generation == 2);
-    let state = site.store.read().unwrap().get(&STATE, &site.tenant).unwrap().unwrap();
+    let state = site.store.read().unwrap().get(&STATE, &site.home).unwrap().unwrap();
     assert_eq!((state.generation, state.chained), (2, newest.last));
 }
 
@@ -325,7 +325,7 @@ fn files_that_come_and_go_by_other_hands_are_noticed() {
     // The catalogue is of an older backup: the file is there and nobody knows of it.
     ctx.require("x.x")
         .unwrap()
-        .write(|change| change.tx.delete(&BACKUPS, &(site.tenant, full.name.clone())))
+        .write(|change| change.tx.delete(&BACKUPS, &(site.home, full.name.clone())))
         .unwrap();
     fs::remove_file(folder.join(&later.name)).unwrap();
     ship::tidy(&ctx).unwrap();

@@ -14,8 +14,18 @@ mod store;
 
 pub use store::admit;
 
-use crate::base::Result;
+use crate::base::{Result, limits};
+use crate::engine::store::Read;
 use crate::kit::{Capability, Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Restored, Returnable};
+
+/// Cuts every client of the tenant off.
+pub fn cut_off(ctx: &Ctx<'_>) -> Result<()> {
+    let Some(bus) = ctx.site.bus() else { return Ok(()) };
+    for (_, client) in ctx.read()?.prefix(&store::CLIENTS, &ctx.tenant, limits::CLIENTS_MAX)? {
+        bus.close_client(&client.id);
+    }
+    Ok(())
+}
 
 /// The capability.
 pub struct Clients;
@@ -47,6 +57,10 @@ impl Capability for Clients {
             icon: "plug",
             permission: "clients.read",
         }]
+    }
+
+    fn sealed(&self) -> &'static [&'static str] {
+        &["clients"]
     }
 
     fn tables(&self) -> &'static [&'static str] {

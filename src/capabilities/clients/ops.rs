@@ -74,16 +74,23 @@ pub struct ClientCreated {
     pub gate: String,
 }
 
+/// Where the topics of a tenant's own programs begin: nobody of another hears them.
+fn root(ctx: &Ctx<'_>) -> String {
+    if ctx.tenant == ctx.site.home { "site/".to_owned() } else { format!("tenant/{}/", ctx.tenant) }
+}
+
 /// Adds a client.
 pub fn create(ctx: &Ctx<'_>, input: CreateClient) -> Result<ClientCreated> {
     let permit = ctx.require("clients.create")?;
     check_id(&input.id)?;
-    check_filters("publish", &input.publish, &["site/"])?;
-    check_filters("subscribe", &input.subscribe, &["site/", &format!("muster/{VERSION}/{}/", ctx.tenant)])?;
+    let own = root(ctx);
+    check_filters("publish", &input.publish, &[&own])?;
+    check_filters("subscribe", &input.subscribe, &[&own, &format!("muster/{VERSION}/{}/", ctx.tenant)])?;
     let (secret, digest) = crypto::token("mqc", &ctx.site.clock);
     permit.write(|change| {
         let key = (ctx.tenant, input.id.clone());
-        if change.tx.get(&CLIENTS, &key)?.is_some() {
+        let taken = |tenant| Ok(change.tx.has(&CLIENTS, &(tenant, input.id.clone()))?.then_some(()));
+        if ctx.site.tenants.search(taken)?.is_some() {
             return Err(
                 Error::conflict(format!("client `{}` is there already", input.id)).hint("remove it first")
             );

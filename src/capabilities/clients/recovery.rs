@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_removed_client_comes_back_by_hand_and_not_by_a_restore() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         create(&ctx, "scada");
         create(&ctx, "other");
         let then = ctx.read().unwrap();
@@ -120,6 +120,7 @@ mod tests {
         assert!(differing(&ctx, &then, "").unwrap().is_empty());
 
         let undone = Undone {
+            tenant: crate::kit::HOME,
             change: 9,
             at: ctx.now,
             actor: String::new(),
@@ -137,7 +138,7 @@ mod tests {
     #[test]
     fn wide_filters_are_found() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         create(&ctx, "scada");
         let mut findings = Findings::default();
         check(&ctx, &mut findings).unwrap();

@@ -15,7 +15,7 @@ use super::factors::{Jumps, Used};
 use super::model::Digest;
 use crate::base::buckets::{Buckets, Rate};
 use crate::base::{Error, Result, Span, Timestamp, UserId};
-use crate::kit::{PerSite, Site};
+use crate::kit::{PerSite, Places, Site};
 
 /// Buckets of one kind.
 const BUCKETS_MAX: usize = 10_000;
@@ -38,6 +38,8 @@ pub(super) struct Memory {
     pub(super) addresses: Mutex<Buckets<String>>,
     /// Failures that are written into the audit log.
     pub(super) told: Mutex<(Buckets<()>, u64)>,
+    /// Tenants of sessions and keys, by digest.
+    pub(super) places: Places<Digest>,
     /// Last uses of sessions and keys, by digest.
     pub(super) uses: Uses<Digest>,
     /// Failures of second factors, by address and account. Apart from `pairs`: a right password clears those.
@@ -64,6 +66,7 @@ impl Memory {
             pairs: Mutex::new(Buckets::new(rate(5, 60), BUCKETS_MAX)),
             addresses: Mutex::new(Buckets::new(rate(30, 10), BUCKETS_MAX)),
             told: Mutex::new((Buckets::new(rate(20, 15), 1), 0)),
+            places: Places::default(),
             uses: Uses(RwLock::default()),
             factors: Mutex::new(Buckets::new(rate(5, 60), BUCKETS_MAX)),
             // A hundred, then one in five minutes: of a million codes three are right at any time.

@@ -38,11 +38,11 @@ pub use sso::allow_providers;
 
 use std::sync::LazyLock;
 
-use crate::base::{Error, KeyId, Result, SessionId, Span, TenantId, UserId};
+use crate::base::{Error, KeyId, Name, Result, SessionId, Span, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{
-    Actor, Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Restored, Returnable,
-    Rights, Role,
+    Actor, Capability, Change, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Quota, Restored,
+    Returnable, Rights, Role,
 };
 
 /// The capability.
@@ -158,6 +158,39 @@ impl Capability for Identity {
         ]
     }
 
+    fn sealed(&self) -> &'static [&'static str] {
+        &[
+            "identity_sessions",
+            "identity_sessions_by_user",
+            "identity_keys_by_digest",
+            "identity_links",
+            "identity_setup",
+            "identity_signers",
+            "identity_totps",
+            "identity_codes",
+        ]
+    }
+
+    fn uses(&self, ctx: &Ctx<'_>, quota: Quota) -> Result<Option<usize>> {
+        match quota {
+            Quota::People => ops::active(&ctx.read()?, ctx.tenant).map(Some),
+            Quota::Keys => keys::ops::working(&ctx.read()?, ctx).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn sites(&self) -> &'static [&'static str] {
+        &[
+            "identity.provider_add",
+            "identity.provider_change",
+            "identity.provider_remove",
+            "identity.provider_test",
+            "identity.link",
+            "identity.unlink",
+            "identity.signer_rotate",
+        ]
+    }
+
     fn tables(&self) -> &'static [&'static str] {
         static ALL: LazyLock<Vec<&'static str>> =
             LazyLock::new(|| store::NAMES.into_iter().chain(sso::store::NAMES).collect());
@@ -177,6 +210,12 @@ impl Capability for Identity {
     fn returnable(&self) -> &'static [Returnable] {
         &recovery::RETURNABLE
     }
+}
+
+/// Invites the first owner of a new tenant, which is that of the context; gives the one-time link.
+pub fn invite_owner(ctx: &Ctx<'_>, change: &mut Change<'_>, login: &str, name: Name) -> Result<String> {
+    let made = ops::invite_owner(ctx, change, login, name)?;
+    made.link.ok_or_else(|| Error::internal("an invitation without a link"))
 }
 
 /// What people call the actor that the journal names, if it is a person or key of this tenant.

@@ -9,10 +9,10 @@ use super::passwords::check_password;
 use super::roles::{self, Granted, Standing};
 use super::store::{self, LOGINS, USERS};
 use super::{door, memory, own, sessions};
-use crate::base::{Error, Name, Page, Result, Secret, UserId, kind};
+use crate::base::{Error, Name, Page, Result, Secret, TenantId, UserId, kind};
 use crate::engine::crypto::{hash_password, verify_password};
 use crate::engine::store::Read;
-use crate::kit::{Actor, ById, Change, Ctx, Nothing, Permit, RoleName, Scope};
+use crate::kit::{Actor, ById, Change, Ctx, Nothing, Permit, Quota, RoleName, Scope};
 
 /// Lists people, in the order in which they were added.
 pub(super) fn users(ctx: &Ctx<'_>, _: Nothing) -> Result<Page<UserView>> {
@@ -82,7 +82,7 @@ pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
 
 /// Adds a person in an open change; who has no password gets a link.
 pub(super) fn add(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User) -> Result<UserMade> {
-    if change.tx.get(&LOGINS, &(ctx.tenant, user.login.clone()))?.is_some() {
+    if store::is_taken(ctx.site, &*change.tx, &user.login)? {
         return Err(Error::conflict(format!("the login name `{}` is taken", user.login))
             .hint("choose another one, or enable the person who has it"));
     }
@@ -90,6 +90,7 @@ pub(super) fn add(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User) -> Result
         return Err(Error::too_many(format!("{USERS_MAX} people are there already"))
             .hint("give programs API keys instead"));
     }
+    ctx.within_quota(Quota::People, 1, || active(&*change.tx, ctx.tenant))?;
     change.tx.put(&USERS, &(ctx.tenant, user.id), user)?;
     change.tx.put(&LOGINS, &(ctx.tenant, user.login.clone()), &user.id)?;
     let link = match user.password {
@@ -102,6 +103,31 @@ pub(super) fn add(ctx: &Ctx<'_>, change: &mut Change<'_>, user: &User) -> Result
         json!({ "login": user.login, "name": user.name, "roles": user.roles(), "grants": user.grants }),
     );
     Ok(UserMade { user: user.view(), link })
+}
+
+/// Invites the first owner of a new tenant, in an open change of the home: nobody is there who could.
+pub(super) fn invite_owner(
+    ctx: &Ctx<'_>,
+    change: &mut Change<'_>,
+    login: &str,
+    name: Name,
+) -> Result<UserMade> {
+    let user = User {
+        id: ctx.site.clock.id(),
+        login: login_name(login)?,
+        name,
+        password: None,
+        grants: vec![Granted::lasting(crate::kit::Role::Owner.into())],
+        state: State::Active,
+        created: ctx.now,
+        last_login: None,
+    };
+    add(ctx, change, &user)
+}
+
+/// How many people of the tenant may sign in.
+pub(super) fn active(read: &impl Read, tenant: TenantId) -> Result<usize> {
+    Ok(store::users(read, tenant)?.iter().filter(|user| user.is_active()).count())
 }
 
 /// What is changed; what is left out stays.
@@ -196,6 +222,9 @@ pub(super) fn alter(
             return Ok(after.view());
         }
         keeps_an_owner(&all, before, &after)?;
+        if after.is_active() && !before.is_active() {
+            ctx.within_quota(Quota::People, 1, || active(&*change.tx, ctx.tenant))?;
+        }
         change.tx.put(&USERS, &(ctx.tenant, id), &after)?;
         if !after.is_active() {
             sessions::end_all(ctx, change, id, None)?;

@@ -233,6 +233,7 @@ mod tests {
 
     fn undone(event: &str, subject: impl ToString, detail: serde_json::Value) -> Undone {
         Undone {
+            tenant: crate::kit::HOME,
             change: 5,
             at: Timestamp::from_milliseconds(1_790_000_000_500),
             actor: "usr_1".into(),
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn what_was_taken_away_stays_away_and_an_owner_stays() {
         let (site, _folder, cookie) = identity::owned();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let owner = store::users(&ctx.read().unwrap(), ctx.tenant).unwrap()[0].id;
         let (left, demoted) = (person(&ctx, "omar", Role::Operator), person(&ctx, "ada", Role::Operator));
         let raised = person(&ctx, "bea", Role::Viewer);
@@ -283,7 +284,7 @@ mod tests {
             ctx.now,
         );
         write(&ctx, |change| restored(&ctx, change, &told)).unwrap();
-        assert_eq!(session_actor(&site, &cookie, site.clock.now()).unwrap().map(|a| a.text()), None);
+        assert_eq!(session_actor(&site, &cookie, site.clock.now()).unwrap().map(|(_, a)| a.text()), None);
         assert!(!user(&ctx, left).is_active());
         assert!(user(&ctx, demoted).is_active() && user(&ctx, demoted).roles() == "viewer");
         assert_eq!(user(&ctx, raised).roles(), "viewer", "nobody gets more by a restore");
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn names_and_roles_come_back_within_the_rules() {
         let (site, _folder, _) = identity::owned();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let id = person(&ctx, "omar", Role::Operator);
         let then = ctx.read().unwrap();
         let (name, role) = (Some("Omr".parse().unwrap()), Some(Role::Viewer.into()));
@@ -323,7 +324,7 @@ mod tests {
     #[test]
     fn loose_ends_are_found() {
         let (site, _folder, _) = identity::owned();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let owner = store::users(&ctx.read().unwrap(), ctx.tenant).unwrap().remove(0);
         let break_it = |f: &dyn Fn(&mut Change<'_>) -> Result<()>| {
             write(&ctx, f).unwrap();

@@ -6,7 +6,7 @@ use super::factors::{self, Means, Policy};
 use super::model::{Digest, Session, SessionView, User};
 use super::store::{self, SESSIONS, SESSIONS_BY_USER, USERS};
 use super::{browser, look, memory, own, own_session};
-use crate::base::{Error, Page, Result, SessionId, Timestamp, UserId, limits};
+use crate::base::{Error, Page, Result, SessionId, TenantId, Timestamp, UserId, limits};
 use crate::engine::crypto::well_formed;
 use crate::engine::store::Read;
 use crate::kit::{Actor, ById, Change, Ctx, Nothing, Site};
@@ -19,11 +19,11 @@ const PREFIX: &str = "mss";
 /// Who is behind this cookie, if the session lives and the person may sign in.
 ///
 /// It reads the state of this moment, so a revoked session and a disabled person are out with the next request.
-pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Actor>> {
+pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<(TenantId, Actor)>> {
     let Some(found) = find(site, cookie, now)? else { return Ok(None) };
-    let (tenant, digest, memory) = (site.tenant, found.digest, memory::of(site));
+    let (tenant, digest, memory) = (found.tenant, found.digest, memory::of(site));
     if memory.uses.note(digest, found.used, now) {
-        let ctx = Ctx::system(site, "identity.session");
+        let ctx = Ctx::system(site, tenant, "identity.session");
         // Nobody waits for it, and a full disk shuts nobody out: without it only the last minute of use is lost.
         let noted = ctx.require("identity.use")?.submit(|change| {
             if let Some(session) = change.tx.get(&SESSIONS, &(tenant, digest))? {
@@ -35,17 +35,18 @@ pub fn session_actor(site: &Site, cookie: &str, now: Timestamp) -> Result<Option
             tracing::debug!("the use of a session was not noted: {error}");
         }
     }
-    Ok(Some(found.actor))
+    Ok(Some((tenant, found.actor)))
 }
 
 /// Who is behind this cookie, as [`session_actor`] says, but without use: a page that is open and updates itself keeps
 /// no session alive.
-pub fn session_watcher(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Actor>> {
-    Ok(find(site, cookie, now)?.map(|found| found.actor))
+pub fn session_watcher(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<(TenantId, Actor)>> {
+    Ok(find(site, cookie, now)?.map(|found| (found.tenant, found.actor)))
 }
 
 /// A session that lives.
 struct Found {
+    tenant: TenantId,
     digest: Digest,
     used: Timestamp,
     actor: Actor,
@@ -55,15 +56,22 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
     if !well_formed(cookie) {
         return Ok(None);
     }
-    let (tenant, digest) = (site.tenant, Digest::of(cookie));
-    let (session, user, policy, rights) = {
+    let (digest, memory) = (Digest::of(cookie), memory::of(site));
+    let (tenant, session, user, policy, rights) = {
         let read = site.store.read()?;
-        let Some(session) = read.get(&SESSIONS, &(tenant, digest))? else { return Ok(None) };
+        let look = |tenant| read.get(&SESSIONS, &(tenant, digest));
+        let Some((tenant, session)) = memory.places.search(&site.tenants, &digest, look)? else {
+            return Ok(None);
+        };
+        // Signing in again tells in words why.
+        if site.tenants.admit(tenant).is_err() {
+            return Ok(None);
+        }
         let Some(user) = read.get(&USERS, &(tenant, session.user))? else { return Ok(None) };
         let rights = look::rights(&read, tenant, &session, &user, now)?;
-        (session, user, factors::policy(&read, tenant)?, rights)
+        (tenant, session, user, factors::policy(&read, tenant)?, rights)
     };
-    let used = memory::of(site).uses.last(&digest, session.used);
+    let used = memory.uses.last(&digest, session.used);
     if session.is_over(used, now, &policy) || !user.is_active() || policy.refuses(&user, &session) {
         return Ok(None);
     }
@@ -74,7 +82,7 @@ fn find(site: &Site, cookie: &str, now: Timestamp) -> Result<Option<Found>> {
         rights: Arc::new(rights),
         proved: session.proved(),
     };
-    Ok(Some(Found { digest, used, actor }))
+    Ok(Some(Found { tenant, digest, used, actor }))
 }
 
 /// Begins a session in an open change; gives the cookie's value. The oldest session ends when there are too many.

@@ -8,6 +8,7 @@ use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
+use crate::kit::Site;
 
 /// Names of the tables, for checks.
 pub(super) const NAMES: [&str; 16] = [
@@ -80,6 +81,18 @@ pub(super) static SIGNERS: Table<(TenantId, String), SignerRow> = Table::new(NAM
 /// Everybody, in the order in which they were added.
 pub(super) fn users(read: &impl Read, tenant: TenantId) -> Result<Vec<User>> {
     Ok(read.prefix(&USERS, &tenant, super::model::USERS_MAX)?.into_iter().map(|(_, user)| user).collect())
+}
+
+/// The person with this login name, in whichever tenant: of a login name there is one on the site.
+pub(super) fn anywhere(site: &Site, read: &impl Read, login: &str) -> Result<Option<(TenantId, User)>> {
+    site.tenants.search(|tenant| by_login(read, tenant, login))
+}
+
+/// Whether somebody of the site has this login name.
+pub(super) fn is_taken(site: &Site, read: &impl Read, login: &str) -> Result<bool> {
+    let login = login.to_owned();
+    let taken = |tenant| Ok(read.has(&LOGINS, &(tenant, login.clone()))?.then_some(()));
+    Ok(site.tenants.search(taken)?.is_some())
 }
 
 /// The person with this login name.

@@ -39,11 +39,21 @@ pub(crate) fn site() -> (Site, TempDir) {
 }
 
 pub(super) fn anonymous<'a>(site: &'a Site, from: &str) -> Ctx<'a> {
-    Ctx::new(site, Actor::Anonymous, Request { id: "r".into(), from: from.into(), ..Request::default() })
+    Ctx::new(
+        site,
+        site.home,
+        Actor::Anonymous,
+        Request { id: "r".into(), from: from.into(), ..Request::default() },
+    )
 }
 
 pub(super) fn as_actor(site: &Site, actor: Actor) -> Ctx<'_> {
-    Ctx::new(site, actor, Request { id: "r".into(), from: "10.0.0.1".into(), ..Request::default() })
+    Ctx::new(
+        site,
+        site.home,
+        actor,
+        Request { id: "r".into(), from: "10.0.0.1".into(), ..Request::default() },
+    )
 }
 
 /// A site with its first owner, and the owner's cookie.
@@ -72,7 +82,7 @@ pub(super) fn whole(entered: door::Entered) -> Result<String> {
 }
 
 pub(super) fn actor(site: &Site, cookie: &str) -> Option<Actor> {
-    session_actor(site, cookie, site.clock.now()).unwrap()
+    session_actor(site, cookie, site.clock.now()).unwrap().map(|(_, actor)| actor)
 }
 
 pub(super) fn chosen(login: &str, role: Role) -> UserChosen {
@@ -116,7 +126,7 @@ fn sessions_end_by_idleness_by_age_and_by_hand() {
     let cookie = sign_in(&anonymous(&site, "10.0.0.1"), "ines", PASSWORD).unwrap();
     site.clock.advance(Span::from_hours(8));
     assert!(actor(&site, &cookie).is_none(), "8 hours without use");
-    sessions::sweep(&Ctx::system(&site, "test")).unwrap();
+    sessions::sweep(&Ctx::system(&site, site.home, "test")).unwrap();
     assert_eq!(site.store.read().unwrap().count(&store::SESSIONS, &()).unwrap(), 0);
 
     let cookie = sign_in(&anonymous(&site, "10.0.0.1"), "ines", PASSWORD).unwrap();
@@ -271,10 +281,10 @@ fn keys_open_until_they_end_and_never_give_more() {
     };
     let made = keys::ops::create(&ctx, chosen(Role::Operator, Some(1))).unwrap();
     assert!(made.text.starts_with(&made.key.shown));
-    let key = key_actor(&site, &made.text, "10.0.0.9").unwrap().unwrap();
+    let (_, key) = key_actor(&site, &made.text, "10.0.0.9").unwrap().unwrap();
     assert_eq!((key.rights().unwrap().roles().as_str(), key.label().as_str()), ("operator", "ci"));
     // The use is written down without waiting; an empty write waits for it.
-    Ctx::system(&site, "test").require("identity.test").unwrap().write(|_| Ok(())).unwrap();
+    Ctx::system(&site, site.home, "test").require("identity.test").unwrap().write(|_| Ok(())).unwrap();
     let listed = keys::ops::list(&ctx, Nothing {}).unwrap().items;
     assert_eq!((listed[0].last_from.as_str(), listed[0].state), ("10.0.0.9", "active"));
     assert_eq!(label(&ctx.read().unwrap(), ctx.tenant, &key.text()).unwrap().unwrap(), "ci");

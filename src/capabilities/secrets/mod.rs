@@ -25,7 +25,8 @@ pub use model::{Reference, SCHEME, SecretName};
 pub use resolve::{hold, let_go, may_refer, resolve};
 
 use crate::base::Result;
-use crate::kit::{Capability, Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Restored};
+use crate::engine::store::Read;
+use crate::kit::{Capability, Change, Ctx, EventKind, Findings, NavItem, Ops, Pages, Quota, Restored};
 
 /// The capability.
 pub struct Secrets;
@@ -55,6 +56,17 @@ impl Capability for Secrets {
             icon: "lock",
             permission: "secrets.read",
         }]
+    }
+
+    fn sealed(&self) -> &'static [&'static str] {
+        &[store::NAMES[1]]
+    }
+
+    fn uses(&self, ctx: &Ctx<'_>, quota: Quota) -> Result<Option<usize>> {
+        match quota {
+            Quota::Secrets => ctx.read()?.count(&store::SECRETS, &ctx.tenant).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use super::model::{self, Row, SECRETS_MAX, SecretName, Use};
 use super::store::{self, SECRETS, USES, VALUES};
 use crate::base::{Error, Page, Result, Secret, Timestamp, limits};
 use crate::engine::store::Read;
-use crate::kit::{Ctx, Nothing, Ops};
+use crate::kit::{Ctx, Nothing, Ops, Quota};
 
 /// Declares them.
 pub(super) fn register(ops: &mut Ops) {
@@ -138,6 +138,7 @@ pub(super) fn put(ctx: &Ctx<'_>, input: Put) -> Result<SecretView> {
         if change.tx.prefix(&SECRETS, &ctx.tenant, SECRETS_MAX)?.len() >= SECRETS_MAX {
             return Err(Error::too_many(format!("{SECRETS_MAX} secrets")).hint("delete one first"));
         }
+        ctx.within_quota(Quota::Secrets, 1, || change.tx.count(&SECRETS, &ctx.tenant))?;
         let row = Row {
             name: input.name.clone(),
             about: about.clone(),

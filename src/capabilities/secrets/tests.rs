@@ -24,7 +24,7 @@ fn acting(site: &Site, role: Role) -> Ctx<'_> {
         rights: Rights::of(role),
         proved: site.clock.now(),
     };
-    Ctx::new(site, actor, Request::default())
+    Ctx::new(site, site.home, actor, Request::default())
 }
 
 fn name(text: &str) -> SecretName {
@@ -67,7 +67,7 @@ fn a_secret_is_put_in_rotated_reverted_and_deleted() {
     rotate(&ctx, "line7/plc", "second").unwrap();
     rotate(&ctx, "line7/plc", "third").unwrap();
     assert_eq!(value(&ctx, "line7/plc").unwrap(), "third");
-    let values = site.store.read().unwrap().prefix(&store::VALUES, &site.tenant, 10).unwrap();
+    let values = site.store.read().unwrap().prefix(&store::VALUES, &site.home, 10).unwrap();
     assert_eq!(values.len(), 2, "the current one and the one before");
     let back = ops::revert(&ctx, ByName { name: name("line7/plc") }).unwrap();
     assert_eq!((back.version, value(&ctx, "line7/plc").unwrap().as_str()), (4, "second"));
@@ -82,8 +82,8 @@ fn a_secret_is_put_in_rotated_reverted_and_deleted() {
     ops::delete(&ctx, ByName { name: name("line7/plc") }).unwrap();
     assert_eq!(value(&ctx, "line7/plc").unwrap_err().kind(), Kind::NotFound);
     let read = site.store.read().unwrap();
-    assert!(read.prefix(&store::VALUES, &site.tenant, 10).unwrap().is_empty());
-    assert!(read.prefix(&store::USES, &site.tenant, 10).unwrap().is_empty());
+    assert!(read.prefix(&store::VALUES, &site.home, 10).unwrap().is_empty());
+    assert!(read.prefix(&store::USES, &site.home, 10).unwrap().is_empty());
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn what_is_held_stays_and_only_who_may_use_lets_something_refer() {
 fn uses_are_told_once_a_minute_and_after_every_rotation() {
     let (site, _folder, _) = identity::owned();
     put(&acting(&site, Role::Owner), "nas", VALUE);
-    let system = || Ctx::system(&site, "test");
+    let system = || Ctx::system(&site, site.home, "test");
     for _ in 0..50 {
         value(&system(), "nas").unwrap();
     }
@@ -166,10 +166,10 @@ fn limits_are_reached_and_values_are_sound() {
     let long = "y".repeat(model::ABOUT_BYTES_MAX + 1);
     assert!(ops::describe(&ctx, Describe { name: name("a"), about: long }).is_err());
     written(&ctx, |change| {
-        let row = change.tx.get(&store::SECRETS, &(site.tenant, "a".into()))?.unwrap();
+        let row = change.tx.get(&store::SECRETS, &(site.home, "a".into()))?.unwrap();
         (1..model::SECRETS_MAX).try_for_each(|n| {
             let row = model::Row { name: name(&format!("n{n}")), ..row.clone() };
-            change.tx.put(&store::SECRETS, &(site.tenant, row.name.to_string()), &row)
+            change.tx.put(&store::SECRETS, &(site.home, row.name.to_string()), &row)
         })
     })
     .unwrap();
@@ -276,9 +276,9 @@ fn a_check_finds_what_does_not_open_and_a_restore_says_what_came_back() {
     assert_eq!(found(), 0);
     // A value that is put in another's place does not open there.
     written(&ctx, |change| {
-        let value = change.tx.get(&store::VALUES, &(site.tenant, "plc".into(), 1))?.unwrap();
-        change.tx.put(&store::VALUES, &(site.tenant, "nas".into(), 1), &value)?;
-        change.tx.put(&store::VALUES, &(site.tenant, "gone".into(), 1), &value)
+        let value = change.tx.get(&store::VALUES, &(site.home, "plc".into(), 1))?.unwrap();
+        change.tx.put(&store::VALUES, &(site.home, "nas".into(), 1), &value)?;
+        change.tx.put(&store::VALUES, &(site.home, "gone".into(), 1), &value)
     })
     .unwrap();
     assert_eq!(found(), 2);
@@ -286,6 +286,7 @@ fn a_check_finds_what_does_not_open_and_a_restore_says_what_came_back() {
     assert_eq!(error.kind(), Kind::Invalid);
 
     let undone = |event: &str, subject: &str| Undone {
+        tenant: crate::kit::HOME,
         change: 1,
         at: ctx.now,
         actor: "system".into(),

@@ -48,6 +48,10 @@ impl Capability for Settings {
         }]
     }
 
+    fn sites(&self) -> &'static [&'static str] {
+        &["settings.change"]
+    }
+
     fn tables(&self) -> &'static [&'static str] {
         &store::NAMES
     }
@@ -63,7 +67,7 @@ impl Capability for Settings {
 
 /// Takes the stored name into memory; once, at the start.
 pub fn load(site: &Site) -> Result<()> {
-    if let Some(stored) = site.store.read()?.get(&store::SETTINGS, &site.tenant)? {
+    if let Some(stored) = site.store.read()?.get(&store::SETTINGS, &site.home)? {
         site.settings.rename(stored.name.to_string());
     }
     Ok(())

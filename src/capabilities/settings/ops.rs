@@ -32,7 +32,7 @@ pub(super) fn find(ctx: &Ctx<'_>, _: Nothing) -> Result<SettingsView> {
     ctx.require("settings.read")?;
     let settings = &ctx.site.settings;
     Ok(SettingsView {
-        name: settings.name(),
+        name: ctx.site.tenant_name(ctx.tenant),
         console: settings.console(),
         gate: settings.gate(),
         hosts: settings.hosts.clone(),

@@ -17,6 +17,8 @@ struct SettingsViewPage {
     name: String,
     error: String,
     may_change: bool,
+    /// Whether they may add organisations to the site.
+    may_add: bool,
 }
 
 fn page(ctx: &Ctx<'_>, request: &PageRequest, name: Option<String>, error: String) -> Result<String> {
@@ -27,6 +29,7 @@ fn page(ctx: &Ctx<'_>, request: &PageRequest, name: Option<String>, error: Strin
         name: name.unwrap_or_else(|| settings.name.clone()),
         error,
         may_change: ctx.actor.may("settings.change"),
+        may_add: ctx.actor.may("tenants.create"),
         settings,
     };
     Ok(page.render()?)

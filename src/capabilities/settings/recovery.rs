@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_name_comes_back() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let rename =
             |name: &str| ops::change(&ctx, ops::SettingsChanged { name: name.parse().unwrap() }).unwrap();
         let never = ctx.read().unwrap();

@@ -8,9 +8,9 @@ use crate::kit::{Actor, Ctx, Nothing, PageRequest, Reply, Request};
 #[test]
 fn the_stored_name_is_loaded_and_only_an_owner_changes_it() {
     let (site, _folder, cookie) = identity::owned();
-    let owner = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
+    let (_, owner) = session_actor(&site, &cookie, site.clock.now()).unwrap().unwrap();
     let Actor::Person { user, session, .. } = owner.clone() else { panic!("not a person") };
-    let ctx = Ctx::new(&site, owner, Request::default());
+    let ctx = Ctx::new(&site, site.home, owner, Request::default());
     let ask = |name: &str| {
         let mut request = PageRequest::default();
         request.form.insert("name".into(), name.into());
@@ -34,7 +34,7 @@ fn the_stored_name_is_loaded_and_only_an_owner_changes_it() {
         rights: crate::kit::Rights::of(crate::kit::Role::Viewer),
         proved: ctx.now,
     };
-    let ctx = Ctx::new(&site, viewer, Request::default());
+    let ctx = Ctx::new(&site, site.home, viewer, Request::default());
     assert_eq!(ops::find(&ctx, Nothing {}).unwrap().name, "Plant 03");
     let name = "x".parse().unwrap();
     assert_eq!(ops::change(&ctx, SettingsChanged { name }).unwrap_err().kind(), Kind::Forbidden);

@@ -49,9 +49,9 @@ impl Capability for Storage {
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
-        jobs.every(Span::from_seconds(5), "storage.watch", watch::watch);
-        jobs.every(Span::from_minutes(10), "storage.measure", usage::remember);
-        jobs.every(Span::from_seconds(2), "storage.verify", verify::run_wanted);
+        jobs.of_site(Span::from_seconds(5), "storage.watch", watch::watch);
+        jobs.of_site(Span::from_minutes(10), "storage.measure", usage::remember);
+        jobs.of_site(Span::from_seconds(2), "storage.verify", verify::run_wanted);
     }
 
     fn navigation(&self) -> Vec<NavItem> {
@@ -62,6 +62,10 @@ impl Capability for Storage {
             icon: "hard-drive",
             permission: "storage.read",
         }]
+    }
+
+    fn sites(&self) -> &'static [&'static str] {
+        &["storage.*"]
     }
 
     fn tables(&self) -> &'static [&'static str] {

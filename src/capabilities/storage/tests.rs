@@ -48,7 +48,7 @@ fn events(site: &Site) -> Vec<String> {
 fn the_levels_go_up_and_down_and_only_telemetry_is_dropped() {
     let (site, _folder) = identity::site();
     telemetry(&site);
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     let free = Cell::new(40 * GIB);
     let look = || {
         watch::watch_with(&ctx, &|| Ok(Space { free: free.get(), total: 100 * GIB })).unwrap();
@@ -78,7 +78,7 @@ fn the_levels_go_up_and_down_and_only_telemetry_is_dropped() {
 fn no_more_is_dropped_than_makes_room() {
     let (site, _folder) = identity::site();
     telemetry(&site);
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     // Every day that goes gives half a GiB; the level ends at 5.625 GiB.
     let days = || (site.logs.days().len() + site.series.days().len()) as u64;
     let ask = || Ok(Space { free: 5 * GIB - 1 + (2 * DAYS - days()) * GIB / 2, total: 100 * GIB });
@@ -90,7 +90,7 @@ fn no_more_is_dropped_than_makes_room() {
 #[test]
 fn a_restart_tells_nothing_again_and_chosen_limits_count() {
     let (site, _folder) = identity::site();
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     ops::change(&ctx, ops::LimitsChosen { early_mebibytes: Some(60 * 1024), ..Default::default() }).unwrap();
     let ask = || Ok(Space { free: 40 * GIB, total: 100 * GIB });
     watch::watch_with(&ctx, &ask).unwrap();
@@ -106,11 +106,11 @@ fn a_restart_tells_nothing_again_and_chosen_limits_count() {
 fn what_uses_the_disk_is_told_and_kept_by_day() {
     let (site, _folder) = identity::site();
     telemetry(&site);
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     usage::remember(&ctx).unwrap();
     usage::remember(&ctx).unwrap();
     site.clock.advance(Span::from_days(2));
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     usage::remember(&ctx).unwrap();
     let days = usage::days(&ctx.read().unwrap(), &ctx, Span::from_days(15)).unwrap();
     assert_eq!(days.len(), 2);
@@ -135,6 +135,7 @@ fn owner(site: &Site, role: Role) -> Ctx<'_> {
     let (user, session) = (site.clock.id(), site.clock.id());
     Ctx::new(
         site,
+        site.home,
         Actor::Person { user, session, name, rights: Rights::of(role), proved: site.clock.now() },
         Request::default(),
     )
@@ -146,7 +147,7 @@ fn a_verification_finds_what_is_damaged_and_keeps_it() {
     let (site, folder) = identity::site();
     site.made_of(&ALL);
     telemetry(&site);
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     assert_eq!(
         ops::verify_all(&owner(&site, Role::Operator), Nothing {}).unwrap_err().kind(),
         Kind::Forbidden
@@ -169,7 +170,7 @@ fn a_verification_finds_what_is_damaged_and_keeps_it() {
     bytes[last] ^= 4;
     std::fs::write(&file, bytes).unwrap();
     site.clock.advance(Span::from_minutes(1));
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     ops::verify_all(&person, Nothing {}).unwrap();
     verify::run_wanted(&ctx).unwrap();
     let check = ops::checks(&person, Nothing {}).unwrap().items.remove(0);
@@ -184,7 +185,7 @@ fn a_verification_finds_what_is_damaged_and_keeps_it() {
 fn a_verification_runs_by_itself_every_week() {
     let (site, _folder) = identity::site();
     let run = || {
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         usage::remember(&ctx).unwrap();
         verify::run_wanted(&ctx).unwrap();
         verify::results(&ctx).unwrap().len()
@@ -197,7 +198,7 @@ fn a_verification_runs_by_itself_every_week() {
     // One that the stop of the server ends leaves nothing behind.
     site.clock.advance(Span::from_days(8));
     site.stop();
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     verify::run_wanted(&ctx).unwrap();
     assert_eq!(verify::results(&ctx).unwrap().len(), 2);
     assert!(Timestamp::default() < ctx.now);

@@ -48,7 +48,7 @@ pub(super) fn send(ctx: &Ctx<'_>, agent: AgentId) -> Result<()> {
         return Ok(());
     }
     // The appliance records this by itself, whoever caused it.
-    Ctx::system(ctx.site, "tasks.dispatch").require("tasks.dispatch")?.write(|change| {
+    Ctx::system(ctx.site, ctx.tenant, "tasks.dispatch").require("tasks.dispatch")?.write(|change| {
         for id in sent {
             let mut task = store::find(change.tx, ctx.tenant, id)?;
             if task.state == State::Queued {

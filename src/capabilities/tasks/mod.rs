@@ -22,8 +22,10 @@ pub use model::{State, Task};
 pub use pages::{TaskRow, tone};
 
 use crate::base::{Result, Span};
+use crate::engine::store::Read;
 use crate::kit::{
-    Capability, Change, Ctx, EventKind, Findings, Followers, Jobs, NavItem, Ops, Pages, Restored, Uplinks,
+    Capability, Change, Ctx, EventKind, Findings, Followers, Jobs, NavItem, Ops, Pages, Quota, Restored,
+    Uplinks,
 };
 use crate::wire::UpKind;
 
@@ -70,6 +72,13 @@ impl Capability for Tasks {
             icon: "workflow",
             permission: "tasks.read",
         }]
+    }
+
+    fn uses(&self, ctx: &Ctx<'_>, quota: Quota) -> Result<Option<usize>> {
+        match quota {
+            Quota::Tasks => ctx.read()?.count(&store::OPEN, &ctx.tenant).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -8,7 +8,7 @@ use super::{State, Task, dispatch};
 use crate::base::{AgentId, Error, Page, Result, TaskId, kind, limits};
 use crate::capabilities::agents;
 use crate::engine::store::Read;
-use crate::kit::{ById, Change, Ctx, Ops, Permit};
+use crate::kit::{ById, Change, Ctx, Ops, Permit, Quota};
 use crate::wire::Work;
 
 /// Seconds that a task may run when the caller names no number.
@@ -167,6 +167,7 @@ fn queue(ctx: &Ctx<'_>, change: &mut Change<'_>, input: &CreateTask) -> Result<T
         return Err(Error::too_many(format!("{waiting} tasks wait for agent `{}`", agent.name))
             .hint("cancel some, or wait"));
     }
+    ctx.within_quota(Quota::Tasks, 1, || change.tx.count(&OPEN, &ctx.tenant))?;
     let most = limits::TASK_OUTPUT_BYTES_MAX as u64;
     let task = Task {
         id: ctx.site.clock.id(),

@@ -215,6 +215,7 @@ mod tests {
 
     fn undone(event: &str, subject: TaskId, detail: serde_json::Value) -> Undone {
         Undone {
+            tenant: crate::kit::HOME,
             change: 5,
             at: Timestamp::from_milliseconds(1_790_000_000_500),
             actor: "usr_1".into(),
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn nothing_that_a_backup_brings_is_sent_and_its_agent_may_tell() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let agent = device(&ctx);
         let tasks: Vec<TaskId> = (0..5).map(|_| create(&ctx, agent).id).collect();
         report(&ctx, agent, tasks[1], TaskPhase::Running, ("begin\n", 0));
@@ -285,7 +286,7 @@ mod tests {
     #[test]
     fn what_is_too_much_for_one_change_is_held_until_it_is_mended() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let mut made = Vec::new();
         while made.len() <= MENDED_AT_ONCE_MAX {
             let agent = device(&ctx);
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn loose_ends_are_found() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let agent = device(&ctx);
         let task = create(&ctx, agent);
         sound(&ctx);

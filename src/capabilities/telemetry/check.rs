@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn loose_ends_are_found() {
         let (site, _folder) = identity::site();
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         let agent = AgentId::from_bits(4);
         let key = (ctx.tenant, ctx.now, agent, 0);
         let event =

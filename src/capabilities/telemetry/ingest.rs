@@ -1,6 +1,7 @@
 //! Messages of agents on their way to the disk.
 
 use super::model::{StoredEvent, level};
+use super::quota;
 use super::store::{BY_ID, EVENTS};
 use crate::base::{AgentId, Result, Span, TenantId, Timestamp};
 use crate::engine::logs::Line;
@@ -24,6 +25,7 @@ pub(super) fn metrics(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<Dur
     let values: Vec<(Timestamp, Vec<(&str, f64)>)> = ticks
         .map(|(at, values)| (at, values.iter().map(|(name, value)| (name.as_str(), *value)).collect()))
         .collect();
+    let values = quota::kept(ctx, from.agent, values)?;
     let batches: Vec<Batch<'_>> =
         values.iter().map(|(at, values)| Batch { source: from.agent.bits(), at: *at, values }).collect();
     if batches.is_empty() {
@@ -129,8 +131,10 @@ pub(super) fn seal(ctx: &Ctx<'_>) -> Result<()> {
 
 /// What is past its retention goes.
 pub(super) fn expire(ctx: &Ctx<'_>) -> Result<()> {
-    ctx.site.series.expire()?;
-    ctx.site.logs.expire()?;
+    if ctx.tenant == ctx.site.home {
+        ctx.site.series.expire()?;
+        ctx.site.logs.expire()?;
+    }
     let end = ctx.now - EVENTS_KEPT;
     let old = ctx.read()?.prefix(&EVENTS, &ctx.tenant, EXPIRE_ROWS_MAX)?;
     let old: Vec<_> = old.into_iter().filter(|(key, _)| key.1 < end).collect();

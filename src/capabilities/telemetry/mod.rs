@@ -11,6 +11,7 @@ mod ingest;
 mod model;
 pub mod ops;
 mod pages;
+mod quota;
 mod store;
 
 pub use model::{EventView, LogEntry};
@@ -19,7 +20,7 @@ pub use pages::{EventRow, tone, word};
 pub use store::recent;
 
 use crate::base::{Result, Span};
-use crate::kit::{Capability, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Uplinks};
+use crate::kit::{Capability, Ctx, EventKind, Findings, Jobs, NavItem, Ops, Pages, Quota, Uplinks};
 use crate::wire::UpKind;
 
 /// The capability.
@@ -50,7 +51,7 @@ impl Capability for Telemetry {
     }
 
     fn jobs(&self, jobs: &mut Jobs) {
-        jobs.every(Span::from_seconds(10), "telemetry.seal", ingest::seal);
+        jobs.of_site(Span::from_seconds(10), "telemetry.seal", ingest::seal);
         jobs.every(Span::from_hours(1), "telemetry.expire", ingest::expire);
     }
 
@@ -62,6 +63,13 @@ impl Capability for Telemetry {
             icon: "activity",
             permission: "telemetry.read",
         }]
+    }
+
+    fn uses(&self, ctx: &Ctx<'_>, what: Quota) -> Result<Option<usize>> {
+        match what {
+            Quota::Series => quota::count(ctx).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -244,6 +244,11 @@ impl Series {
         columns.iter().map(|c| (c.name.clone(), Timestamp::from_milliseconds(c.at), c.value)).collect()
     }
 
+    /// How many series a source has.
+    pub fn count(&self, source: u128) -> usize {
+        self.0.shard(source).read().get(&source).map_or(0, |source| source.columns.len())
+    }
+
     /// The names of a source's series, sorted.
     pub fn names(&self, source: u128) -> Vec<Arc<str>> {
         let shard = self.0.shard(source).read();

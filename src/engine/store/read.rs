@@ -119,6 +119,33 @@ pub trait Read: Rows {
         rows(self, table, (Bound::Included(&low), end), limit, true)
     }
 
+    /// At most `limit` rows of any table behind the key `after`, whose keys begin with `prefix`: the key's bytes, and the
+    /// value as JSON. For who copies or removes rows without knowing what they are.
+    fn any<P: Key>(
+        &self,
+        table: &'static str,
+        prefix: &P,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, serde_json::Value)>> {
+        let (low, high) = prefix_bounds(prefix);
+        let begin = match after {
+            Some(after) if after >= &low[..] => Bound::Excluded(after),
+            _ => Bound::Included(&low[..]),
+        };
+        let mut found = Vec::new();
+        if limit == 0 {
+            return Ok(found);
+        }
+        self.scan(table, (begin, bound(&high)), false, &mut |key, value| {
+            // What JSON has no form for, such as a map by numbers, is given as the bytes that it is.
+            let plain = value::decode(value).unwrap_or_else(|_| value::hex(value));
+            found.push((key.to_vec(), plain));
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
     /// How many rows have keys that begin with `prefix`. It reads them all.
     fn count<P: Key, K, V>(&self, table: &Table<K, V>, prefix: &P) -> Result<usize> {
         let (low, high) = prefix_bounds(prefix);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,6 +58,23 @@ impl Tx {
     pub fn delete<K: Key, V>(&mut self, table: &Table<K, V>, key: &K) -> Result<()> {
         self.set(table.name(), key::encode(key), None);
         Ok(())
+    }
+
+    /// Deletes at most `limit` rows of any table whose keys begin with `prefix`; says how many there were.
+    pub fn clear<P: Key>(&mut self, table: &'static str, prefix: &P, limit: usize) -> Result<usize> {
+        let low = key::encode(prefix);
+        let high = key::after_prefix(&low);
+        let high = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut keys = Vec::new();
+        if limit > 0 {
+            self.scan(table, (Bound::Included(&low[..]), high), false, &mut |key, _| {
+                keys.push(key.to_vec());
+                Ok(keys.len() < limit)
+            })?;
+        }
+        let count = keys.len();
+        keys.into_iter().for_each(|key| self.set(table, key, None));
+        Ok(count)
     }
 
     /// Tells an event together with the change.

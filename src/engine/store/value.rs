@@ -23,6 +23,12 @@ pub(super) fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Result<V> {
     }
 }
 
+/// Bytes for who cannot read them otherwise.
+pub(super) fn hex(bytes: &[u8]) -> serde_json::Value {
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    serde_json::json!({ "bytes": text })
+}
+
 /// Bytes as a CBOR byte string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Blob(pub(super) Bytes);

@@ -17,7 +17,7 @@ fn aged() -> (Site, TempDir, u64) {
 
 fn numbers(site: &Site) -> (u64, u64) {
     let read = site.store.read().unwrap();
-    let rows = read.prefix(&ENTRIES, &site.tenant, 10_000).unwrap();
+    let rows = read.prefix(&ENTRIES, &site.home, 10_000).unwrap();
     (rows.first().unwrap().1.number, rows.last().unwrap().1.number)
 }
 
@@ -26,14 +26,14 @@ fn old_entries_go_behind_a_signed_cut_and_the_rest_proves_itself() {
     let (site, _folder, after) = aged();
     let ctx = owner(&site);
     // For ever, until somebody says otherwise.
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     assert_eq!(numbers(&site).0, 1);
     for days in [retention::DAYS_MIN - 1, retention::DAYS_MAX + 1] {
         assert_eq!(retain(&ctx, Retention { days: Some(days) }).unwrap_err().kind(), Kind::Invalid);
     }
     let kept: Vec<Checkpoint> = checkpoints(&ctx, Nothing {}).unwrap().items;
     retain(&ctx, Retention { days: Some(30) }).unwrap();
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     let after = follow_all(&site, after);
     // Of three parts of 20 days each, the two older ones are over 30 days old.
     let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
@@ -42,7 +42,7 @@ fn old_entries_go_behind_a_signed_cut_and_the_rest_proves_itself() {
     let whole = verify(&ctx, Nothing {}).unwrap();
     assert_eq!((whole.wrong, whole.checkpoints), (None, 3));
     // Once more removes nothing more.
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     assert_eq!(events(&site, "audit.pruned"), 1);
     follow_all(&site, after);
 
@@ -72,21 +72,21 @@ fn entries_that_somebody_makes_go_show_as_gone() {
     let (site, _folder, after) = aged();
     let ctx = owner(&site);
     retain(&ctx, Retention { days: Some(30) }).unwrap();
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     follow_all(&site, after);
     let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
     // Somebody without the vault moves the cut to a later checkpoint, which is sound in itself.
     let later = checkpoints(&ctx, Nothing {}).unwrap().items.into_iter().next().unwrap();
-    let last = chain::numbered(&site.store.read().unwrap(), site.tenant, later.number).unwrap().unwrap();
+    let last = chain::numbered(&site.store.read().unwrap(), site.home, later.number).unwrap().unwrap();
     forge(&site, |tx| {
         for number in cut.number + 1..=later.number {
-            let entry = chain::numbered(tx, site.tenant, number)?.unwrap();
-            tx.delete(&ENTRIES, &(site.tenant, entry.change, entry.place))?;
+            let entry = chain::numbered(tx, site.home, number)?.unwrap();
+            tx.delete(&ENTRIES, &(site.home, entry.change, entry.place))?;
         }
         let (chain, change, place) = (last.chain, last.change, last.place);
         let forged =
             Cut { number: later.number, chain, change, place, checkpoint: later.clone(), ..cut.clone() };
-        tx.put(&store::CUTS, &site.tenant, &forged)
+        tx.put(&store::CUTS, &site.home, &forged)
     });
     let wrong = verify(&ctx, Nothing {}).unwrap().wrong.unwrap();
     assert!(wrong.number == later.number && wrong.what.contains("has not signed"), "{wrong}");
@@ -108,7 +108,7 @@ fn a_hold_keeps_what_it_covers_and_all_after_it() {
     assert_eq!(hold(&ctx, asked("x", bad)).unwrap_err().kind(), Kind::Invalid);
     // Over everything nothing goes.
     let first = hold(&ctx, asked("File 1", Narrowed::default())).unwrap();
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     assert_eq!((numbers(&site).0, events(&site, "audit.pruned")), (1, 0));
     let ended = LiftAsked { number: first.number, reason: "settled".into() };
     assert!(lift(&ctx, ended.clone()).unwrap().lifted.is_some());
@@ -118,16 +118,16 @@ fn a_hold_keeps_what_it_covers_and_all_after_it() {
     let only =
         Narrowed { filter: format!("number>{} number<{}", second - 1, second + 1), ..Narrowed::default() };
     let placed = hold(&ctx, asked("File 2", only)).unwrap();
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     let cut = status(&ctx, Nothing {}).unwrap().cut.unwrap();
     assert!(cut.number < second && numbers(&site).0 <= second, "{} {second}", cut.number);
     let listed = holds(&ctx, Nothing {}).unwrap().items;
     assert_eq!(listed.iter().map(|hold| hold.lifted.is_some()).collect::<Vec<_>>(), [false, true]);
     lift(&ctx, LiftAsked { number: placed.number, reason: "over".into() }).unwrap();
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     assert!(status(&ctx, Nothing {}).unwrap().cut.unwrap().number < second, "once a day");
     site.clock.advance(Span::from_days(1));
-    retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+    retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     assert_eq!(status(&ctx, Nothing {}).unwrap().cut.unwrap().number, second);
     follow_all(&site, after);
     assert_eq!(verify(&ctx, Nothing {}).unwrap().wrong, None);
@@ -144,6 +144,7 @@ fn a_hold_outlives_a_restore_to_before_it() {
     let (site, _folder, _) = logged(2);
     let ctx = owner(&site);
     let undone = |event: &str, subject: &str, label: &str| Undone {
+        tenant: crate::kit::HOME,
         change: 9,
         at: ctx.now,
         actor: "usr_1".into(),
@@ -170,7 +171,7 @@ fn a_clock_that_runs_ahead_costs_a_month_and_not_the_log() {
     retain(&owner(&site), Retention { days: Some(30) }).unwrap();
     site.clock.advance(Span::from_days(3_650));
     for _ in 0..5 {
-        retention::step(&Ctx::system(&site, "audit.prune")).unwrap();
+        retention::step(&Ctx::system(&site, site.home, "audit.prune")).unwrap();
     }
     // Parts of day 0 and of day 20 may go; that of day 40 is still there.
     let third = checkpoints(&owner(&site), Nothing {}).unwrap().items[0].number;

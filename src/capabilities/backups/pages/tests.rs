@@ -208,6 +208,7 @@ fn the_kit_is_a_page_to_print() {
 #[test]
 fn the_past_is_chosen_and_things_are_brought_back() {
     let undone = Undone {
+        tenant: crate::kit::HOME,
         change: 8_999,
         at: now(),
         actor: "usr_01".into(),

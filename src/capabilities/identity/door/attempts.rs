@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::base::{Error, Result, UserId};
+use crate::base::{Error, Result, TenantId, UserId};
 use crate::capabilities::identity::factors::{CODE_TRIES, Means};
 use crate::capabilities::identity::memory;
 use crate::capabilities::identity::model::{Digest, User};
@@ -29,6 +29,8 @@ const ATTEMPTS_PER_USER_MAX: usize = 10;
 pub(super) struct Attempt {
     /// Its digest, to which challenges are bound.
     pub(super) digest: Digest,
+    /// Of which tenant.
+    pub(super) tenant: TenantId,
     /// Who.
     pub(super) user: UserId,
     /// Their password's hash at that moment: when it changes, the attempt is over.
@@ -72,6 +74,7 @@ pub(super) fn begin(ctx: &Ctx<'_>, user: &User, shown: Means, next: &str, proof:
     let now = ctx.site.clock.monotonic();
     let attempt = Attempt {
         digest,
+        tenant: ctx.tenant,
         user: user.id,
         password: user.password.clone(),
         shown,
@@ -126,6 +129,7 @@ mod tests {
             digest[..8].copy_from_slice(&n.to_be_bytes());
             Attempt {
                 digest: Digest(digest),
+                tenant: TenantId::from_bits(1),
                 user: UserId::from_bits(user),
                 password: None,
                 shown: Means::Password,

@@ -45,7 +45,7 @@ pub fn needs_setup(site: &Site) -> bool {
     let somebody = site
         .store
         .read()
-        .and_then(|read| read.prefix(&USERS, &site.tenant, 1))
+        .and_then(|read| read.prefix(&USERS, &site.home, 1))
         .is_ok_and(|users| !users.is_empty());
     if somebody {
         memory.set_up.store(true, Ordering::Relaxed);
@@ -66,7 +66,7 @@ pub fn setup_code(site: &Site) -> Result<Option<String>> {
         }
         code.push(char::from(CODE_SIGNS[usize::from(byte & 31)]));
     }
-    let ctx = Ctx::system(site, "identity.setup_code");
+    let ctx = Ctx::system(site, site.home, "identity.setup_code");
     ctx.require("identity.setup_code")?
         .write(|change| change.tx.put(&SETUP, &ctx.tenant, &Digest::of(&plain_code(&code))))?;
     Ok(Some(code))
@@ -163,7 +163,9 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
     let pair = (address.clone(), login.clone());
     take(&memory.pairs, &pair, ctx)?;
     take(&memory.addresses, &address, ctx)?;
-    let user = store::by_login(&ctx.read()?, ctx.tenant, &login)?;
+    let found = store::anywhere(ctx.site, &ctx.read()?, &login)?;
+    let ctx = &ctx.within(found.as_ref().map_or(ctx.site.home, |(tenant, _)| *tenant));
+    let user = found.map(|(_, user)| user);
     let kept = user.as_ref().filter(|user| user.is_active()).and_then(|user| user.password.as_deref());
     let fits = match memory.hashing(|| verify_password(password, kept)) {
         Ok(fits) => fits,
@@ -196,6 +198,7 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
         return Ok(entered);
     };
     memory.addresses.lock().give_back(&address);
+    ctx.site.tenants.admit(ctx.tenant)?;
     if factors::step(&ctx.read()?, ctx.tenant, user)? != Step::None {
         // The bucket is not cleared: whoever has but the password must not get fresh tries by it.
         memory.pairs.lock().give_back(&pair);
@@ -214,9 +217,11 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
 /// Notes a failed sign-in for the audit log.
 pub(super) fn tell_failure(ctx: &Ctx<'_>, login: &str) -> Result<()> {
     // Only a name that exists is written down: people type passwords into the wrong field.
-    let known = store::by_login(&ctx.read()?, ctx.tenant, &login.trim().to_lowercase())?;
-    let subject = known.map_or_else(|| "unknown".to_owned(), |user| user.id.to_string());
-    tell_failed(ctx, &subject, json!({}))
+    let known = store::anywhere(ctx.site, &ctx.read()?, &login.trim().to_lowercase())?;
+    match known {
+        Some((tenant, user)) => tell_failed(&ctx.within(tenant), &user.id.to_string(), json!({})),
+        None => tell_failed(ctx, "unknown", json!({})),
+    }
 }
 
 /// The same for a subject. Floods are counted, not written: the log stays readable, the disk free.
@@ -241,7 +246,7 @@ pub(super) fn tell_failed(ctx: &Ctx<'_>, subject: &str, mut detail: Value) -> Re
 /// A one-time link that signs the first owner in. A site that nobody has set up, such as a demonstration, gets an owner
 /// without a password first; whoever may call this holds the data folder anyway.
 pub fn login_link(site: &Site) -> Result<String> {
-    let ctx = Ctx::system(site, "identity.login_link");
+    let ctx = Ctx::system(site, site.home, "identity.login_link");
     let fresh = User {
         id: site.clock.id(),
         login: login_name("owner")?,
@@ -297,8 +302,16 @@ pub(super) fn remove_links(ctx: &Ctx<'_>, change: &mut Change<'_>, user: UserId)
     Ok(())
 }
 
+/// The tenant in which a link is; the home when there is no such link.
+fn of_link<'a>(ctx: &Ctx<'a>, text: &str) -> Result<Ctx<'a>> {
+    let (read, digest) = (ctx.read()?, Digest::of(text));
+    let found = ctx.site.tenants.search(|tenant| Ok(read.has(&LINKS, &(tenant, digest))?.then_some(())))?;
+    Ok(ctx.within(found.map_or(ctx.site.home, |(tenant, ())| tenant)))
+}
+
 /// What a link is good for and for whom, without using it.
 pub(super) fn look_at_link(ctx: &Ctx<'_>, text: &str) -> Result<(Link, User)> {
+    let ctx = &of_link(ctx, text)?;
     let dead =
         || Error::not_found("link", "token").hint("it works once and for a short time; ask for a new one");
     if !well_formed(text) {
@@ -319,7 +332,9 @@ pub(super) fn use_link(ctx: &Ctx<'_>, text: &str, password: &str) -> Result<Ente
     let memory = memory::of(ctx.site);
     let address = address(&ctx.request.from);
     take(&memory.addresses, &address, ctx)?;
+    let ctx = &of_link(ctx, text)?;
     let (link, user) = look_at_link(ctx, text)?;
+    ctx.site.tenants.admit(ctx.tenant)?;
     let hash = match link.purpose {
         Purpose::Login => None,
         Purpose::Reset => {
@@ -407,6 +422,7 @@ fn enter(
     proof: Option<&sso::Proof>,
     check: impl FnOnce(&mut Change<'_>, &mut User) -> Result<Value>,
 ) -> Result<String> {
+    ctx.site.tenants.admit(ctx.tenant)?;
     let user = ctx.read()?.get(&USERS, &(ctx.tenant, user))?.ok_or_else(|| Error::not_found("user", user))?;
     let (raised, session) = raised(ctx, &user);
     raised.require(action)?.write(|change| {

@@ -40,16 +40,17 @@ pub(super) fn look(ctx: &Ctx<'_>, text: &str) -> Result<(Attempt, User, Step)> {
     let attempt = attempts::look(ctx, text)?;
     let read = ctx.read()?;
     let user: User = read
-        .get(&USERS, &(ctx.tenant, attempt.user))?
+        .get(&USERS, &(attempt.tenant, attempt.user))?
         .filter(|user: &User| user.is_active() && user.password == attempt.password)
         .ok_or_else(over)?;
-    let step = factors::step(&read, ctx.tenant, &user)?;
+    let step = factors::step(&read, attempt.tenant, &user)?;
     Ok((attempt, user, step))
 }
 
 /// Goes through the second step; the attempt ends with it.
 pub(super) fn finish(ctx: &Ctx<'_>, text: &str, second: &Second<'_>) -> Result<In> {
     let (attempt, user, step) = look(ctx, text)?;
+    let ctx = &ctx.within(attempt.tenant);
     let adds = matches!(second, Second::AddTotp { .. } | Second::AddPasskey { .. });
     // Whoever has a factor must show it: nobody gets round it by adding another one.
     if adds != (step == Step::Enrol) {
@@ -153,6 +154,7 @@ pub(super) fn sign_in_by_passkey(ctx: &Ctx<'_>, answer: &str) -> Result<String> 
     let memory = memory::of(ctx.site);
     let address = address(&ctx.request.from);
     take(&memory.addresses, &address, ctx)?;
+    let ctx = &ctx.within(factors::tenant_of(ctx, answer)?);
     let held = factors::held(ctx, None, Asks::SignIn, answer)?;
     let active = ctx.read()?.get(&USERS, &(ctx.tenant, held.user))?.is_some_and(|user| user.is_active());
     if !active {

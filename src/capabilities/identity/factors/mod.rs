@@ -32,7 +32,7 @@ pub(super) use model::CODE_TRIES;
 pub use model::{Means, Policy};
 pub use ops::{CodesMade, FactorsView, Lost, PasskeyView, Recovered, TotpView};
 pub(super) use passkeys::{
-    add as add_passkey, creation, held, request, spend as spend_passkey, under_a_name,
+    add as add_passkey, creation, held, request, spend as spend_passkey, tenant_of, under_a_name,
 };
 pub use policy::PolicyChanged;
 pub(super) use policy::policy;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::challenge::{self, Asks, Ours};
 use super::model::{PASSKEYS_MAX, Passkey, PasskeyPlace};
 use super::store::{self, BY_CREDENTIAL, PASSKEYS};
-use crate::base::{Error, Name, PasskeyId, Result, UserId};
+use crate::base::{Error, Name, PasskeyId, Result, TenantId, UserId};
 use crate::capabilities::identity::memory;
 use crate::capabilities::identity::model::User;
 use crate::engine::crypto::{
@@ -208,6 +208,14 @@ pub(in crate::capabilities::identity) struct Held {
     passkey: PasskeyId,
     ours: Ours,
     said: Asserted,
+}
+
+/// The tenant in which the answer's passkey is; the home for one that nobody has.
+pub(in crate::capabilities::identity) fn tenant_of(ctx: &Ctx<'_>, answer: &str) -> Result<TenantId> {
+    let (read, answer) = (ctx.read()?, Answer::read(answer)?);
+    let credential = store::credential(&answer.id.0);
+    let found = ctx.site.tenants.search(|tenant| read.get(&BY_CREDENTIAL, &(tenant, credential.clone())))?;
+    Ok(found.map_or(ctx.site.home, |(tenant, _)| tenant))
 }
 
 /// Checks an answer, outside of any change: a signature takes its time.

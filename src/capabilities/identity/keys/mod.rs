@@ -24,31 +24,29 @@ pub use tokens::{issue, jwks};
 use super::model::{ApiKey, Digest, KEYS_MAX};
 use super::store::{KEYS, KEYS_BY_DIGEST};
 use super::{memory, roles};
-use crate::base::{Error, Result};
+use crate::base::{Error, Result, TenantId};
 use crate::engine::crypto::{looks_like_jwt, well_formed};
 use crate::engine::store::Read;
-use crate::kit::{Actor, Ctx, Grant, Permissions, Rights, Site};
+use crate::kit::{Actor, Ctx, Grant, HOME, Permissions, Rights, Site};
 
 /// First letters of a key's text.
 const PREFIX: &str = "mst";
 
 /// Who is behind this bearer text or token, if it works. `from` is where it came from.
-pub fn key_actor(site: &Site, bearer: &str, from: &str) -> Result<Option<Actor>> {
+pub fn key_actor(site: &Site, bearer: &str, from: &str) -> Result<Option<(TenantId, Actor)>> {
     if looks_like_jwt(bearer) {
         return tokens::actor(site, bearer, from).map(Some);
     }
     let Some(found) = by_text(site, bearer)? else { return Ok(None) };
     admitted(&found.key, from)?;
     note_use(site, &found, from)?;
-    Ok(Some(Actor::Key {
-        key: found.key.id,
-        name: found.key.name.to_string(),
-        rights: Arc::new(found.rights),
-    }))
+    let name = found.key.name.to_string();
+    Ok(Some((found.tenant, Actor::Key { key: found.key.id, name, rights: Arc::new(found.rights) })))
 }
 
 /// A key that works, found by its text.
 struct Found {
+    tenant: TenantId,
     key: ApiKey,
     digest: Digest,
     rights: Rights,
@@ -58,18 +56,21 @@ fn by_text(site: &Site, text: &str) -> Result<Option<Found>> {
     if !text.starts_with(PREFIX) || !well_formed(text) {
         return Ok(None);
     }
-    let (tenant, now, digest) = (site.tenant, site.clock.now(), Digest::of(text));
+    let (now, digest) = (site.clock.now(), Digest::of(text));
     let read = site.store.read()?;
-    let Some(id) = read.get(&KEYS_BY_DIGEST, &(tenant, digest))? else { return Ok(None) };
+    let look = |tenant| read.get(&KEYS_BY_DIGEST, &(tenant, digest));
+    let found = memory::of(site).places.search(&site.tenants, &digest, look)?;
+    let Some((tenant, id)) = found else { return Ok(None) };
     let Some(key) = read.get(&KEYS, &(tenant, id))? else { return Ok(None) };
     if !key.works(now) || !key.opens(&digest, now) {
         return Ok(None);
     }
+    site.tenants.admit(tenant)?;
     let mut rights = roles::rights(&read, tenant, &key.grants, now)?;
     if let Some(only) = &key.only {
         rights = narrowed(&rights, only);
     }
-    Ok(Some(Found { key, digest, rights }))
+    Ok(Some(Found { tenant, key, digest, rights }))
 }
 
 /// Of the rights what `only` includes too.
@@ -94,7 +95,7 @@ fn admitted(key: &ApiKey, from: &str) -> Result<()> {
 }
 
 fn note_use(site: &Site, found: &Found, from: &str) -> Result<()> {
-    let (tenant, now, digest, id) = (site.tenant, site.clock.now(), found.digest, found.key.id);
+    let (tenant, now, digest, id) = (found.tenant, site.clock.now(), found.digest, found.key.id);
     let memory = memory::of(site);
     let kept = match &found.key.old {
         Some(old) if old.digest == digest => old.last_used,
@@ -104,7 +105,7 @@ fn note_use(site: &Site, found: &Found, from: &str) -> Result<()> {
     if !memory.uses.note(digest, last, now) {
         return Ok(());
     }
-    let ctx = Ctx::system(site, "identity.keys");
+    let ctx = Ctx::system(site, tenant, "identity.keys");
     // Nobody waits for it, and a full disk shuts nobody out: without it only the last minute of use is lost.
     let noted = ctx.require("identity.use")?.submit(|change| {
         if let Some(mut key) = change.tx.get(&KEYS, &(tenant, id))? {
@@ -136,5 +137,6 @@ pub(super) fn sweep(ctx: &Ctx<'_>) -> Result<()> {
             Ok(())
         })?;
     }
-    tokens::sweep(ctx)
+    // Who signs does so for every tenant.
+    if ctx.tenant == HOME { tokens::sweep(ctx) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use crate::capabilities::identity::model::{ApiKey, Digest, KEYS_MAX, KeyView, Ol
 use crate::capabilities::identity::roles::{self, Granted};
 use crate::capabilities::identity::store::{KEYS, KEYS_BY_DIGEST};
 use crate::engine::store::Read;
-use crate::kit::{ById, Change, Ctx, Grant, Nothing, Ops, Permissions, Rights, RoleName, Scope};
+use crate::kit::{ById, Change, Ctx, Grant, Nothing, Ops, Permissions, Quota, Rights, RoleName, Scope};
 
 /// Characters of the text that lists show.
 const SHOWN_CHARACTERS: usize = 10;
@@ -114,6 +114,12 @@ pub struct KeyMade {
     pub text: String,
 }
 
+/// How many keys of the tenant work.
+pub(in crate::capabilities::identity) fn working(read: &impl Read, ctx: &Ctx<'_>) -> Result<usize> {
+    let rows = read.prefix(&KEYS, &ctx.tenant, KEYS_MAX)?;
+    Ok(rows.iter().filter(|(_, key)| key.works(ctx.now)).count())
+}
+
 /// Makes a key.
 pub(crate) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
     let permit = ctx.require("identity.key_create")?;
@@ -146,6 +152,7 @@ pub(crate) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
         if change.tx.prefix(&KEYS, &ctx.tenant, KEYS_MAX)?.len() >= KEYS_MAX {
             return Err(Error::too_many(format!("{KEYS_MAX} API keys are there already")));
         }
+        ctx.within_quota(Quota::Keys, 1, || working(&*change.tx, ctx))?;
         change.tx.put(&KEYS, &(ctx.tenant, key.id), &key)?;
         change.tx.put(&KEYS_BY_DIGEST, &(ctx.tenant, digest), &key.id)?;
         change.tell(

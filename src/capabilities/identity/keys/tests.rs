@@ -24,8 +24,13 @@ impl Rig {
     }
 
     fn ctx(&self) -> Ctx<'_> {
-        let owner = session_actor(&self.site, &self.cookie, self.site.clock.now()).unwrap().unwrap();
-        Ctx::new(&self.site, owner, Request { id: "r".into(), from: "10.0.0.1".into(), ..Request::default() })
+        let (_, owner) = session_actor(&self.site, &self.cookie, self.site.clock.now()).unwrap().unwrap();
+        Ctx::new(
+            &self.site,
+            self.site.home,
+            owner,
+            Request { id: "r".into(), from: "10.0.0.1".into(), ..Request::default() },
+        )
     }
 
     fn make(&self, role: Role, only: &str, networks: &[&str]) -> (KeyId, String) {
@@ -34,7 +39,7 @@ impl Rig {
     }
 
     fn actor(&self, bearer: &str, from: &str) -> Result<Option<Actor>> {
-        key_actor(&self.site, bearer, from)
+        Ok(key_actor(&self.site, bearer, from)?.map(|(_, actor)| actor))
     }
 
     fn works(&self, bearer: &str) -> bool {
@@ -125,15 +130,19 @@ fn a_new_text_works_beside_the_old_one_for_a_while() {
     let rotate = |hours| ops::rotate(&rig.ctx(), KeyRotated { id, hours });
     let second = rotate(Some(2)).unwrap().text;
     assert!(first != second && rig.works(&first) && rig.works(&second));
-    Ctx::system(&rig.site, "test").require("identity.test").unwrap().write(|_| Ok(())).unwrap();
+    Ctx::system(&rig.site, rig.site.home, "test")
+        .require("identity.test")
+        .unwrap()
+        .write(|_| Ok(()))
+        .unwrap();
     let view = ops::find(&rig.ctx(), ById { id }).unwrap();
     assert!(view.old.as_ref().unwrap().last_used.is_some() && second.starts_with(&view.shown));
     let error = rotate(None).unwrap_err();
     assert!(error.kind() == Kind::Conflict && error.message().contains("two texts already"), "{error}");
     rig.site.clock.advance(Span::from_hours(2));
     assert!(!rig.works(&first) && rig.works(&second), "its time is over");
-    sweep(&Ctx::system(&rig.site, "job")).unwrap();
-    assert_eq!(rig.site.store.read().unwrap().prefix(&KEYS_BY_DIGEST, &rig.site.tenant, 9).unwrap().len(), 1);
+    sweep(&Ctx::system(&rig.site, rig.site.home, "job")).unwrap();
+    assert_eq!(rig.site.store.read().unwrap().prefix(&KEYS_BY_DIGEST, &rig.site.home, 9).unwrap().len(), 1);
 
     let third = rotate(None).unwrap().text;
     let token = rig.token(id, &second, "").unwrap();
@@ -162,7 +171,7 @@ fn who_gets_a_text_could_have_given_all_of_it() {
     // Somebody who may do everything with keys, but is no owner.
     let (_, text) = rig.make(Role::Administrator, "", &[]);
     let actor = rig.actor(&text, "10.0.0.9").unwrap().unwrap();
-    let ctx = Ctx::new(&rig.site, actor, Request::default());
+    let ctx = Ctx::new(&rig.site, rig.site.home, actor, Request::default());
     let forbidden = |error: Error| assert_eq!(error.kind(), Kind::Forbidden, "{error}");
     forbidden(ops::rotate(&ctx, KeyRotated { id, hours: None }).unwrap_err());
     forbidden(
@@ -244,14 +253,14 @@ fn who_signs_changes_and_what_was_signed_stays_good() {
     assert!(!rig.works(&old));
     rig.site.clock.advance(Span::from_days(30));
     let before = kids();
-    sweep(&Ctx::system(&rig.site, "job")).unwrap();
+    sweep(&Ctx::system(&rig.site, rig.site.home, "job")).unwrap();
     assert_eq!(kids().len(), 2, "who has signed for long is followed");
     rig.site.clock.advance(Span::from_minutes(11));
     assert_ne!(kids(), before);
-    let rows = rig.site.store.read().unwrap().prefix(&store::SIGNERS, &rig.site.tenant, 99).unwrap();
+    let rows = rig.site.store.read().unwrap().prefix(&store::SIGNERS, &rig.site.home, 99).unwrap();
     let signing = rows.iter().filter(|(_, row)| row.sealed.is_some()).count();
     assert_eq!(signing, 1, "whoever signs no more has no seed left");
-    let rotate = || tokens::rotate(&Ctx::system(&rig.site, "test"), Nothing {});
+    let rotate = || tokens::rotate(&Ctx::system(&rig.site, rig.site.home, "test"), Nothing {});
     let error = (0..100).find_map(|_| rotate().err()).expect("too often");
     assert_eq!(error.kind(), Kind::TooMany);
     assert!(kids().len() <= 20 && rig.token(id, &text, "").is_ok());

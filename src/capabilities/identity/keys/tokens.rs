@@ -2,6 +2,7 @@
 //! itself travels rarely.
 //!
 //! Invariant: a token gives nothing that its key does not give at this moment; a key that ended ends its tokens.
+//! Invariant: who signs is the site's, for the keys of every tenant.
 //! Invariant: who signs changes by itself, and what the one before signed is known until it has ended.
 
 use serde::{Deserialize, Serialize};
@@ -74,11 +75,11 @@ fn renew(ctx: &Ctx<'_>, change: &mut Change<'_>) -> Result<(String, SignerRow)> 
 
 /// Who signs now; made when nobody does.
 fn current(site: &Site) -> Result<(String, Signer)> {
-    let found = signers(&site.store.read()?, site.tenant)?.into_iter().find(|(_, row)| row.until.is_none());
+    let found = signers(&site.store.read()?, site.home)?.into_iter().find(|(_, row)| row.until.is_none());
     let (kid, row) = match found {
         Some(found) => found,
         None => {
-            let ctx = Ctx::system(site, "identity.signer");
+            let ctx = Ctx::system(site, site.home, "identity.signer");
             ctx.require("identity.signer_rotate")?.write(|change| {
                 // Asked again inside the write: of two at once, one makes it.
                 let found =
@@ -96,7 +97,7 @@ fn current(site: &Site) -> Result<(String, Signer)> {
 pub fn jwks(site: &Site) -> Result<Value> {
     current(site)?;
     let now = site.clock.now();
-    let rows = signers(&site.store.read()?, site.tenant)?;
+    let rows = signers(&site.store.read()?, site.home)?;
     let known = rows.iter().filter(|(_, row)| row.until.is_none_or(|end| now < end));
     let keys =
         known.map(|(_, row)| Ok(serde_json::from_str(&row.public)?)).collect::<Result<Vec<Value>>>()?;
@@ -162,11 +163,11 @@ fn patterns(permissions: &Permissions) -> String {
 }
 
 /// Who is behind a token, if it works.
-pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<Actor> {
-    let (tenant, now) = (site.tenant, site.clock.now());
+pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<(TenantId, Actor)> {
+    let now = site.clock.now();
     let read = site.store.read()?;
     let claims = verify_jwt(token, |kid| {
-        let row = read.get(&SIGNERS, &(tenant, kid.to_owned()))?;
+        let row = read.get(&SIGNERS, &(site.home, kid.to_owned()))?;
         let known = row.filter(|row| row.until.is_none_or(|end| now < end));
         known.map(|row| Ok(serde_json::from_str(&row.public)?)).transpose()
     })?;
@@ -185,16 +186,18 @@ pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<Actor> {
     }
     let id: KeyId =
         claims["sub"].as_str().unwrap_or_default().parse().map_err(|_| refused("it names no key"))?;
-    let key: ApiKey = read.get(&KEYS, &(tenant, id))?.ok_or_else(|| refused("its key is gone"))?;
+    let found: Option<(TenantId, ApiKey)> = site.tenants.search(|tenant| read.get(&KEYS, &(tenant, id)))?;
+    let (tenant, key) = found.ok_or_else(|| refused("its key is gone"))?;
     if !key.works(now) || claims["epoch"] != key.epoch {
         return Err(refused("its key has ended").hint("get a new one at /oauth/token"));
     }
     admitted(&key, from)?;
+    site.tenants.admit(tenant)?;
     let mut rights = roles::rights(&read, tenant, &key.grants, now)?;
     if let Some(only) = &key.only {
         rights = narrowed(&rights, only);
     }
     let scope: Permissions = claims["scope"].as_str().unwrap_or_default().parse()?;
     let rights = narrowed(&rights, &scope).into();
-    Ok(Actor::Key { key: key.id, name: key.name.to_string(), rights })
+    Ok((tenant, Actor::Key { key: key.id, name: key.name.to_string(), rights }))
 }

@@ -9,7 +9,7 @@ use crate::base::{Error, Kind, Name, Result};
 use crate::capabilities::identity::model::{State, User, login_name};
 use crate::capabilities::identity::ops::{UserMade, add};
 use crate::capabilities::identity::roles::{self, Granted};
-use crate::capabilities::identity::store::by_login;
+use crate::capabilities::identity::store::is_taken;
 use crate::kit::{Ctx, RoleName, Scope};
 
 /// Rows of one import.
@@ -127,7 +127,7 @@ fn user(ctx: &Ctx<'_>, row: &ImportedRow, scope: &str, before: &[User]) -> Resul
     if before.iter().any(|other| other.login == login) {
         return Err(Error::conflict(format!("the login name `{login}` stands twice in the list")));
     }
-    if by_login(&read, ctx.tenant, &login)?.is_some() {
+    if is_taken(ctx.site, &read, &login)? {
         return Err(Error::conflict(format!("the login name `{login}` is taken")));
     }
     Ok(User {

@@ -91,9 +91,9 @@ pub(in crate::capabilities::identity) fn theme_cookie(theme: Theme) -> Cookie {
 
 /// The look of whoever has just come in by this cookie; none while they have chosen none.
 pub(in crate::capabilities::identity) fn theme_of(ctx: &Ctx<'_>, cookie: &str) -> Result<Option<Cookie>> {
-    let Some(Actor::Person { user, .. }) = session_watcher(ctx.site, cookie, ctx.now)? else {
+    let Some((tenant, Actor::Person { user, .. })) = session_watcher(ctx.site, cookie, ctx.now)? else {
         return Ok(None);
     };
-    let kept = ctx.read()?.get(&PROFILES, &(ctx.tenant, user))?;
+    let kept = ctx.read()?.get(&PROFILES, &(tenant, user))?;
     Ok(kept.map(|profile| theme_cookie(Theme::find(&profile.theme))))
 }

@@ -26,7 +26,7 @@ use super::model::{GRANTS_MAX, User};
 use super::store::ROLES;
 use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::store::Read;
-use crate::kit::{Ctx, Grant, Permissions, Rights, Role, RoleName, Scope};
+use crate::kit::{Ctx, Grant, HOME, Permissions, Rights, Role, RoleName, Scope};
 
 /// Roles that are made in one tenant.
 pub(super) const ROLES_MAX: usize = 200;
@@ -63,7 +63,7 @@ pub(super) fn rights(
     for one in granted.iter().filter(|one| one.holds(now)) {
         grants.extend(grant(read, tenant, one)?);
     }
-    Ok(Rights { grants, looks_as: None })
+    Ok(Rights { grants, looks_as: None, within_tenant: tenant != HOME })
 }
 
 /// Refuses to pass on what the actor does not have.

@@ -132,7 +132,11 @@ fn person_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> R
         may_remove: ctx.actor.may("identity.factors_remove"),
         rows: user.grants.iter().map(|one| Row::of(one, ctx.now)).collect(),
         roles: names(ctx)?,
-        permissions: why::catalogue(ctx.site).into_iter().map(str::to_owned).collect(),
+        permissions: why::catalogue(ctx.site)
+            .into_iter()
+            .filter(|one| ctx.shows(one))
+            .map(str::to_owned)
+            .collect(),
         asked,
         why,
         may_grant: ctx.actor.may("identity.grant"),
@@ -215,7 +219,7 @@ fn roles_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Re
         .site
         .ops()
         .iter()
-        .filter(|op| op.permission != OWN)
+        .filter(|op| op.permission != OWN && ctx.shows(&op.permission))
         .map(|op| Line { name: op.name, doc: op.doc, may: may(op) })
         .collect();
     let name = match request.params.get("name") {

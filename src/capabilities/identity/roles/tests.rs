@@ -27,8 +27,8 @@ fn person<'a>(site: &'a Site, by: &Ctx<'_>, login: &str, role: &str) -> (UserId,
 
 fn signed_in<'a>(site: &'a Site, login: &str) -> Ctx<'a> {
     let cookie = sign_in(&anonymous(site, "10.0.0.9"), login, PASSWORD).unwrap();
-    let actor = session_actor(site, &cookie, site.clock.now()).unwrap().unwrap();
-    Ctx::new(site, actor, Request::default())
+    let (_, actor) = session_actor(site, &cookie, site.clock.now()).unwrap().unwrap();
+    Ctx::new(site, site.home, actor, Request::default())
 }
 
 /// The same session with what its person may do now.
@@ -37,7 +37,7 @@ fn again<'a>(site: &'a Site, ctx: &Ctx<'_>) -> Ctx<'a> {
     let read = site.store.read().unwrap();
     let known = read.get(&crate::capabilities::identity::store::USERS, &(ctx.tenant, user)).unwrap().unwrap();
     let rights = Arc::new(rights(&read, ctx.tenant, &known.grants, site.clock.now()).unwrap());
-    Ctx::new(site, Actor::Person { user, session, name, rights, proved }, Request::default())
+    Ctx::new(site, site.home, Actor::Person { user, session, name, rights, proved }, Request::default())
 }
 
 fn kind<T>(result: Result<T>) -> Option<Kind> {
@@ -52,7 +52,7 @@ fn grant(id: UserId, role: &str, scope: &str, standing: Standing) -> GrantChosen
 #[test]
 fn whoever_has_less_does_not_act_on_who_has_more() {
     let (site, _folder, _) = owned();
-    let system = Ctx::system(&site, "test");
+    let system = Ctx::system(&site, site.home, "test");
     let ines = signed_in(&site, "ines");
     let Actor::Person { user: ines, .. } = ines.actor else { panic!("no person") };
     let (_, admin) = person(&site, &system, "ada", "administrator");
@@ -90,7 +90,7 @@ fn whoever_has_less_does_not_act_on_who_has_more() {
 #[test]
 fn roles_are_made_changed_and_removed() {
     let (site, _folder, _) = owned();
-    let system = Ctx::system(&site, "test");
+    let system = Ctx::system(&site, site.home, "test");
     let (_, admin) = person(&site, &system, "ada", "administrator");
     let chosen = |name: &str, permissions: &str| RoleChosen {
         name: name.parse().unwrap(),
@@ -133,7 +133,7 @@ fn roles_are_made_changed_and_removed() {
 #[test]
 fn a_role_on_demand_is_taken_up_for_a_while() {
     let (site, _folder, _) = owned();
-    let system = Ctx::system(&site, "test");
+    let system = Ctx::system(&site, site.home, "test");
     let (omar, ctx) = person(&site, &system, "omar", "viewer");
     let ask = |minutes, reason: &str, scope: &str| Elevated {
         role: "operator".parse().unwrap(),
@@ -161,7 +161,7 @@ fn a_role_on_demand_is_taken_up_for_a_while() {
     elevate(&ctx, ask(30, reason, "site:lyon")).unwrap();
     site.clock.advance(Span::from_minutes(30));
     assert!(!again(&site, &ctx).actor.may("tasks.create"), "it ends by itself");
-    roles::sweep(&Ctx::system(&site, "test")).unwrap();
+    roles::sweep(&Ctx::system(&site, site.home, "test")).unwrap();
     let left = ops::find(&ctx, omar).unwrap();
     assert_eq!(left.roles, "viewer; operator with site:lyon, on demand");
     let told = site.store.changes(0, 1_000).unwrap();
@@ -174,7 +174,7 @@ fn a_role_on_demand_is_taken_up_for_a_while() {
 #[test]
 fn why_tells_grant_by_grant() {
     let (site, _folder, _) = owned();
-    let system = Ctx::system(&site, "test");
+    let system = Ctx::system(&site, site.home, "test");
     let (omar, _) = person(&site, &system, "omar", "viewer");
     roles::grant(&system, grant(omar, "operator", "site:lyon", Standing::Eligible)).unwrap();
     let ask = |permission: &str| why::Asked { id: omar, permission: permission.into() };
@@ -209,7 +209,7 @@ fn a_role_from_before_there_were_grants_becomes_one() {
     }
     const OLD: Table<(TenantId, UserId), Old> = Table::new("identity_users");
     let (site, _folder, _) = owned();
-    let ctx = Ctx::system(&site, "test");
+    let ctx = Ctx::system(&site, site.home, "test");
     let (omar, _) = person(&site, &ctx, "omar", "viewer");
     ctx.require("identity.test")
         .unwrap()
@@ -237,10 +237,10 @@ fn a_role_from_before_there_were_grants_becomes_one() {
 fn who_looks_as_another_sees_no_more_and_changes_nothing() {
     use crate::capabilities::identity::{look, sessions};
     let (site, _folder, cookie) = owned();
-    let system = Ctx::system(&site, "test");
+    let system = Ctx::system(&site, site.home, "test");
     let now = |cookie: &str| {
         let actor = session_actor(&site, cookie, site.clock.now()).unwrap();
-        actor.map(|actor| Ctx::new(&site, actor, Request::default()))
+        actor.map(|(_, actor)| Ctx::new(&site, site.home, actor, Request::default()))
     };
     let ines = now(&cookie).unwrap();
     let Actor::Person { user: me, .. } = ines.actor else { panic!("no person") };

@@ -10,7 +10,7 @@ use super::permissions;
 use crate::base::{Error, Result, UserId};
 use crate::capabilities::identity::store::USERS;
 use crate::engine::store::Read;
-use crate::kit::{Ctx, OWN, Site};
+use crate::kit::{Ctx, HOME, OWN, Site, is_sites};
 
 /// What is asked.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -78,8 +78,10 @@ pub(in crate::capabilities::identity) fn why(ctx: &Ctx<'_>, input: Asked) -> Res
         };
         grants.push(GrantWhy { grant: one.text(), gives, because });
     }
-    let may = user.is_active() && grants.iter().any(|one| one.gives);
+    let elsewhere = ctx.tenant != HOME && is_sites(&input.permission);
+    let may = user.is_active() && !elsewhere && grants.iter().any(|one| one.gives);
     let answer = match (may, user.is_active()) {
+        _ if elsewhere => format!("{} may not {}: it is about the whole site.", user.name, input.permission),
         (true, _) => format!("{} may {}.", user.name, input.permission),
         (false, false) => format!("{} may not {}: they are shut out.", user.name, input.permission),
         (false, true) => format!("{} may not {}: nothing they have gives it.", user.name, input.permission),

@@ -113,7 +113,7 @@ fn make(ctx: &Ctx<'_>, change: &mut Change<'_>, provider: &Provider, arrival: &A
             .hint("who manages sign-on can choose another claim for it, or link you by hand")
             .because(e.message().to_owned())
     })?;
-    if change.tx.has(&LOGINS, &(ctx.tenant, login.clone()))? {
+    if people::is_taken(ctx.site, &*change.tx, &login)? {
         return Err(Error::forbidden(format!(
             "there is a local person `{login}`, who is not linked to your account at `{}`",
             provider.name

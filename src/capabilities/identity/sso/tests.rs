@@ -54,7 +54,7 @@ impl Rig {
 
     fn added(&self, mappings: &str) -> Provider {
         let view = ops::add(&self.owner(), wanted(mappings)).unwrap();
-        store::provider(&self.owner().read().unwrap(), self.site.tenant, &view.id).unwrap()
+        store::provider(&self.owner().read().unwrap(), self.site.home, &view.id).unwrap()
     }
 
     /// Somebody of this role, signed in.
@@ -65,7 +65,7 @@ impl Rig {
     }
 
     fn user(&self, id: UserId) -> User {
-        self.owner().read().unwrap().get(&USERS, &(self.site.tenant, id)).unwrap().unwrap()
+        self.owner().read().unwrap().get(&USERS, &(self.site.home, id)).unwrap().unwrap()
     }
 
     fn arrives(&self, provider: &Provider, subject: &str, groups: &[&str]) -> Result<UserId> {
@@ -331,7 +331,7 @@ fn sessions_end_with_what_began_them() {
     assert_eq!(links::remove_own(&session, own("omar")).unwrap_err().kind(), Kind::Conflict);
     assert_eq!(links::remove_own(&session, own("vera")).unwrap_err().kind(), Kind::Conflict);
 
-    let system = Ctx::system(&rig.site, "test");
+    let system = Ctx::system(&rig.site, rig.site.home, "test");
     let end = |which: &str| {
         let permit = system.require("identity.test").unwrap();
         permit
@@ -391,6 +391,7 @@ fn what_was_taken_away_does_not_come_back_with_a_restore() {
     let provider = rig.added("* => viewer");
     let omar = rig.arrives(&provider, "omar", &[]).unwrap();
     let undone = |event: &str, subject: String, detail: serde_json::Value| Undone {
+        tenant: crate::kit::HOME,
         change: 1,
         at: Timestamp::default(),
         actor: "x".into(),

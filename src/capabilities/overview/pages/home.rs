@@ -27,7 +27,7 @@ const SAVED_AGE_MAX: Span = Span::from_days(2);
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if !ctx.actor.may_open("agents.read") {
         // Whose work is elsewhere begins there.
-        let first = ctx.site.navigation.iter().find(|item| ctx.actor.may_open(item.permission));
+        let first = ctx.navigation().next();
         return Ok(Reply::Redirect(first.map_or("/account", |item| item.path).to_owned(), Vec::new()));
     }
     let views = worst_first(ctx)?;

@@ -66,10 +66,8 @@ fn found(ctx: &Ctx<'_>, asked: &str) -> Result<Vec<Hit>> {
 }
 
 fn pages(ctx: &Ctx<'_>, words: &str) -> Vec<Hit> {
-    ctx.site
-        .navigation
-        .iter()
-        .filter(|item| ctx.actor.may_open(item.permission) && item.title.to_lowercase().contains(words))
+    ctx.navigation()
+        .filter(|item| item.title.to_lowercase().contains(words))
         .map(|item| hit(item.path, item.icon, item.title, item.group))
         .collect()
 }

@@ -186,7 +186,7 @@ fn who_lost_everything_gets_a_way_back_by_the_host() {
     let ctx = named(as_actor(&site, actor(&site, &cookie).unwrap()));
     add_app(&ctx, 0);
     add_passkey_of(&ctx, &Authenticator::p256(1));
-    let host = Ctx::system(&site, "command line");
+    let host = Ctx::system(&site, site.home, "command line");
     let recover = |input: Value| {
         let mut ops = crate::kit::Ops::default();
         Identity.ops(&mut ops);
@@ -253,6 +253,7 @@ fn a_restore_brings_nothing_back_that_was_taken_away_or_used() {
     let keys = ops::mine(&ctx, Nothing {}).unwrap().passkeys;
     let made = ops::mine(&ctx, Nothing {}).unwrap().codes_made;
     let undone = |event: &str, subject: String, detail: Value| crate::kit::Undone {
+        tenant: crate::kit::HOME,
         change: 5,
         at: ctx.now,
         actor: "usr_1".into(),
@@ -262,7 +263,7 @@ fn a_restore_brings_nothing_back_that_was_taken_away_or_used() {
         detail: detail.to_string(),
     };
     site.clock.advance(Span::from_minutes(1));
-    let system = Ctx::system(&site, "restore");
+    let system = Ctx::system(&site, site.home, "restore");
     let restore = |told: Vec<crate::kit::Undone>| {
         let told = recovery_sample(told, system.now);
         system
