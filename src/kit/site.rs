@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::{Capability, NavItem, Notices, Op, Ops, Presence, Settings};
+use super::{Capability, Counts, Marks, NavItem, Notices, Op, Ops, Pages, Presence, Settings};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -40,6 +40,10 @@ pub struct Site {
     pub settings: Settings,
     /// What every page says at its top.
     pub notices: Notices,
+    /// What waits, behind entries of the navigation.
+    pub counts: Counts,
+    /// What needs a second person.
+    pub marks: Marks,
     /// The tenant, until a second one exists.
     pub tenant: TenantId,
     /// The navigation of the console, gathered from the capabilities.
@@ -55,6 +59,7 @@ pub struct Site {
     bus: OnceLock<Arc<dyn Bus>>,
     capabilities: OnceLock<&'static [&'static dyn Capability]>,
     ops: OnceLock<Ops>,
+    pages: OnceLock<Pages>,
     stopping: AtomicBool,
     /// State. Dropped last: its lock on the folder is free when everything else is closed.
     pub store: Store,
@@ -95,6 +100,8 @@ impl Site {
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
             notices: Notices::default(),
+            counts: Counts::default(),
+            marks: Marks::default(),
             tenant: TenantId::from_bits(1),
             clock: parts.clock,
             store: parts.store,
@@ -110,6 +117,7 @@ impl Site {
             bus: OnceLock::new(),
             capabilities: OnceLock::new(),
             ops: OnceLock::new(),
+            pages: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -141,6 +149,16 @@ impl Site {
             ops
         });
         &gathered.0
+    }
+
+    /// The pages of every capability, gathered once; none where nobody has told which there are.
+    pub fn pages(&self) -> Option<&Pages> {
+        let all = self.capabilities.get()?;
+        Some(self.pages.get_or_init(|| {
+            let mut pages = Pages::default();
+            all.iter().for_each(|capability| capability.pages(&mut pages));
+            pages
+        }))
     }
 
     /// The server stops: what takes long shall end soon.
