@@ -44,6 +44,7 @@
 //!   whole site is for the site's own tenant alone.
 //! - What is told is of a closed catalogue: each capability declares its events, and telling another one is a defect.
 //! - Whatever gives a secret or a file away stands in the journal before the first byte leaves.
+//! - What an administrator marks is done only when a second person has approved exactly that, and at most once.
 //! - The process opens no connection that its configuration does not name, and the console loads only itself.
 //!
 //! # An agent enrols

@@ -14,6 +14,8 @@ pub enum Kind {
     Forbidden,
     /// Somebody is known and may, once they have shown again who they are.
     StepUp,
+    /// Somebody is known and may, once another person has approved it.
+    Approval,
     /// It is not there, or the actor may not know that it is.
     NotFound,
     /// The state of the thing forbids the move.
@@ -32,7 +34,7 @@ impl Kind {
         match self {
             Kind::Invalid => 422,
             Kind::Unauthenticated => 401,
-            Kind::Forbidden | Kind::StepUp => 403,
+            Kind::Forbidden | Kind::StepUp | Kind::Approval => 403,
             Kind::NotFound => 404,
             Kind::Conflict => 409,
             Kind::TooMany => 429,
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Unauthenticated => "unauthenticated",
             Kind::Forbidden => "forbidden",
             Kind::StepUp => "step-up",
+            Kind::Approval => "approval",
             Kind::NotFound => "not-found",
             Kind::Conflict => "conflict",
             Kind::TooMany => "too-many",
@@ -142,6 +145,11 @@ impl Error {
     /// How to mend it, when that is known.
     pub fn hint_text(&self) -> Option<&str> {
         if self.kind == Kind::Internal { None } else { self.hint.as_deref() }
+    }
+
+    /// The cause, when it is of this type.
+    pub fn cause<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.source.as_deref().and_then(|source| source.downcast_ref())
     }
 
     /// Message and causes for the log and for a person at the command line.

@@ -48,6 +48,7 @@ kinds! {
     Passkey "psk" "passkey", PasskeyId;
     Agent "agt" "agent", AgentId;
     Task "tsk" "task", TaskId;
+    Approval "apr" "approval", ApprovalId;
 }
 
 /// An identifier of a `T`.

@@ -1,6 +1,7 @@
 //! The table of contents of the product. A capability may use only the ones above it in [`ALL`].
 
 pub mod agents;
+pub mod approvals;
 pub mod audit;
 pub mod backups;
 pub mod clients;
@@ -20,6 +21,7 @@ use crate::kit::Capability;
 pub const ALL: &[&dyn Capability] = &[
     &identity::Identity,
     &settings::Settings,
+    &approvals::Approvals,
     &secrets::Secrets,
     &clients::Clients,
     &agents::Agents,

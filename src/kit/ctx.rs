@@ -1,9 +1,11 @@
 //! Who, when and where: the first argument of everything.
 
+use std::sync::Arc;
+
 use crate::base::{Error, Kind, Result, Subject, TenantId, Timestamp};
 use crate::engine::store::{Event, Origin, Pending, Snapshot, Tx};
 
-use super::{Actor, HOME, Sight, Site, Theme, Unwritable, is_sites};
+use super::{Actor, Approved, HOME, Sight, Site, Theme, Unwritable, is_sites};
 
 /// Where a call came from.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +35,8 @@ pub struct Ctx<'a> {
     pub request: Request,
     /// The look that the person chose.
     pub theme: Theme,
+    /// The approved intent that is carried out, if it is one.
+    pub approved: Option<Arc<Approved>>,
 }
 
 impl<'a> Ctx<'a> {
@@ -43,7 +47,8 @@ impl<'a> Ctx<'a> {
 
     /// A context of this moment. The tenant is that of who acts.
     pub fn new(site: &'a Site, tenant: TenantId, actor: Actor, request: Request) -> Ctx<'a> {
-        Ctx { site, actor, tenant, now: site.clock.now(), request, theme: Theme::System }
+        let now = site.clock.now();
+        Ctx { site, actor, tenant, now, request, theme: Theme::System, approved: None }
     }
 
     /// The permit to act under `permission` with everything, or why not.
@@ -78,7 +83,22 @@ impl<'a> Ctx<'a> {
         Ok((self.permit(permission)?, sight))
     }
 
-    /// Who may, may now if what is dangerous is asked of who has just shown who they are.
+    /// An error unless the actor has `permission` with everything. It opens no write, so that it asks for no fresh proof
+    /// and for no second person: for pages with a form, which ask when it is sent.
+    pub fn demand(&self, permission: &'static str) -> Result<()> {
+        match self.actor.sight(permission) {
+            Sight::Everything => Ok(()),
+            Sight::Within(scopes) => Err(self.refused(permission, !scopes.is_empty())),
+        }
+    }
+
+    /// An error unless the actor has shown who they are freshly enough for `permission`.
+    pub fn proved_for(&self, permission: &str) -> Result<()> {
+        super::step_up::check(self, permission)
+    }
+
+    /// Who may, may now if what is dangerous is asked of who has just shown who they are, and if what is marked was
+    /// approved by somebody else.
     fn permit(&self, permission: &'static str) -> Result<Permit<'_>> {
         if self.tenant != HOME {
             if is_sites(permission) {
@@ -89,6 +109,7 @@ impl<'a> Ctx<'a> {
             }
         }
         super::step_up::check(self, permission)?;
+        super::approved::check(self, permission)?;
         Ok(Permit { ctx: self, permission })
     }
 
@@ -152,7 +173,7 @@ pub struct Permit<'a> {
 impl Permit<'_> {
     /// Writes; returns when the change is on the disk. An error undoes the whole change.
     pub fn write<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
-        self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
+        self.ctx.site.store.write(self.ctx.origin(self.permission), |tx| self.noted(f, &mut Change { tx }))
     }
 
     /// Writes down that something is about to be given away: a secret, or a file. What it is must be told in `f`, and
@@ -186,7 +207,19 @@ impl Permit<'_> {
 
     /// Writes, and returns before the change is on the disk: whoever acknowledges must wait for it.
     pub fn submit<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<(T, Pending)> {
-        self.ctx.site.store.submit(self.ctx.origin(self.permission), |tx| f(&mut Change { tx }))
+        self.ctx.site.store.submit(self.ctx.origin(self.permission), |tx| self.noted(f, &mut Change { tx }))
+    }
+
+    /// What is done under an approved permission says so in the same change.
+    fn noted<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T>, change: &mut Change<'_>) -> Result<T> {
+        let value = f(change)?;
+        match &self.ctx.approved {
+            Some(approved) if approved.permission == self.permission => {
+                (approved.note)(approved, self.ctx.tenant, change)?;
+            }
+            _ => {}
+        }
+        Ok(value)
     }
 }
 

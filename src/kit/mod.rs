@@ -9,6 +9,7 @@
 //! Invariant: an operation, a page, an uplink handler, a job and a follower may open a write; nothing below them does.
 
 mod actor;
+mod approved;
 mod capability;
 pub mod chart;
 mod ctx;
@@ -29,11 +30,12 @@ mod tenants;
 mod view;
 
 pub use actor::Actor;
+pub use approved::{Approved, Asked, Intent, Marks, NeedsSecond};
 pub use capability::{AgentRef, Capability, Durable, Follower, Followers, Job, Jobs, UplinkFn, Uplinks};
 pub use ctx::{Change, Ctx, Permit, Request};
 pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, difference, event_kind};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
-pub use notice::{Notice, Notices};
+pub use notice::{Count, Counts, Notice, Notices};
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use askama::Template;
 
-use super::{Ctx, Notice};
+use super::{Count, Ctx, Markup, Notice};
 use crate::base::{Error, Result};
 
 /// What a page is asked.
@@ -211,6 +211,8 @@ pub struct Shell {
     pub flash: Option<Flash>,
     /// What every page says at its top.
     pub notices: Vec<Notice>,
+    /// Numbers behind entries of the navigation.
+    pub counts: Vec<Count>,
     /// Live topics of the page, comma separated; empty for none.
     pub live: String,
     /// Where static files are: `/static/<hash>`.
@@ -262,16 +264,35 @@ impl Shell {
                 .into_iter()
                 .filter(|n| ctx.tenant == ctx.site.home && ctx.actor.may_open(n.permission))
                 .collect(),
+            counts: ctx
+                .site
+                .counts
+                .of(ctx.tenant)
+                .into_iter()
+                .filter(|c| ctx.actor.may_open(c.permission))
+                .collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),
         }
     }
 
-    /// Names the live topics of the page.
+    /// Names the live topics of the page; the numbers of the navigation live with them.
     #[must_use]
     pub fn live(mut self, topics: impl Into<String>) -> Shell {
         self.live = topics.into();
+        for count in &self.counts {
+            if !self.live.split(',').any(|topic| topic == count.topic) {
+                self.live.push(',');
+                self.live.push_str(count.topic);
+            }
+        }
         self
+    }
+
+    /// The number behind an entry of the navigation, which stands in two places of every page.
+    pub fn count(&self, path: &str, place: &str) -> Markup {
+        let count = self.counts.iter().find(|count| count.path == path);
+        count.map(|count| count.markup(place)).unwrap_or_default()
     }
 }
 

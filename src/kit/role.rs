@@ -84,7 +84,7 @@ impl Role {
             Role::Auditor => {
                 "*.read, audit.*, storage.verify, -audit.retain, -audit.lift, -secrets.*, -tenants.*"
             }
-            Role::Approver => "*.read, approvals.*, -identity.*, -audit.*, -secrets.*, -tenants.*",
+            Role::Approver => "*.read, approvals.decide, -identity.*, -audit.*, -secrets.*, -tenants.*",
             Role::Operator => {
                 "agents.*, tasks.*, telemetry.*, overview.*, *.read, -identity.*, -secrets.*, -tenants.*"
             }

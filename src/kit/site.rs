@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use super::tenants::declare_sites;
-use super::{Capability, HOME, NavItem, Notices, Op, Ops, Presence, Settings, Tenants};
+use super::{Capability, Counts, HOME, Marks, NavItem, Notices, Op, Ops, Pages, Presence, Settings, Tenants};
 use crate::base::TenantId;
 use crate::engine::broker::Bus;
 use crate::engine::clock::Clock;
@@ -41,6 +41,10 @@ pub struct Site {
     pub settings: Settings,
     /// What every page says at its top.
     pub notices: Notices,
+    /// What waits, behind entries of the navigation.
+    pub counts: Counts,
+    /// What needs a second person.
+    pub marks: Marks,
     /// The site's own tenant, which is there from the first day.
     pub home: TenantId,
     /// The organisations inside the site.
@@ -58,6 +62,7 @@ pub struct Site {
     bus: OnceLock<Arc<dyn Bus>>,
     capabilities: OnceLock<&'static [&'static dyn Capability]>,
     ops: OnceLock<Ops>,
+    pages: OnceLock<Pages>,
     stopping: AtomicBool,
     /// State. Dropped last: its lock on the folder is free when everything else is closed.
     pub store: Store,
@@ -98,6 +103,8 @@ impl Site {
             presence: Presence::new(parts.clock.clone()),
             csrf_key: parts.clock.random(),
             notices: Notices::default(),
+            counts: Counts::default(),
+            marks: Marks::default(),
             home: HOME,
             tenants: Tenants::default(),
             clock: parts.clock,
@@ -114,6 +121,7 @@ impl Site {
             bus: OnceLock::new(),
             capabilities: OnceLock::new(),
             ops: OnceLock::new(),
+            pages: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -148,6 +156,16 @@ impl Site {
             ops
         });
         &gathered.0
+    }
+
+    /// The pages of every capability, gathered once; none where nobody has told which there are.
+    pub fn pages(&self) -> Option<&Pages> {
+        let all = self.capabilities.get()?;
+        Some(self.pages.get_or_init(|| {
+            let mut pages = Pages::default();
+            all.iter().for_each(|capability| capability.pages(&mut pages));
+            pages
+        }))
     }
 
     /// The server stops: what takes long shall end soon.

@@ -8,7 +8,7 @@ pub const PROOF_LASTS: Span = Span::from_minutes(10);
 
 /// The permissions that need a fresh proof. Programs with a key, which nobody can leave open on a desk, need none; nor
 /// does what must be quick when something goes wrong, such as to shut somebody out.
-pub const DANGEROUS: [&str; 35] = [
+pub const DANGEROUS: [&str; 37] = [
     // Who may come in, and as whom.
     "identity.create",
     "identity.change",
@@ -48,6 +48,9 @@ pub const DANGEROUS: [&str; 35] = [
     "backups.bring_back",
     "storage.change",
     "identity.elevate",
+    // What one person alone should not do.
+    "approvals.mark",
+    "approvals.decide",
 ];
 
 /// Whether the actor may use the permission now, which they have.

@@ -112,6 +112,7 @@ pub(crate) mod proof {
             navigation,
             flash: None,
             notices: Vec::new(),
+            counts: Vec::new(),
             live: "overview,agents:filter=site%3Alyon".into(),
             assets: "/static/test".into(),
         }

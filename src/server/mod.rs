@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{Error, Labels, Result, Span};
-use crate::capabilities::{ALL, agents, backups, identity};
+use crate::capabilities::{ALL, agents, approvals, backups, identity};
 use crate::engine::broker::{self, Broker};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::ServerTls;
@@ -72,6 +72,7 @@ const DOORS: Doors = Doors {
     token: identity::issue_token,
     jwks: identity::jwks,
     needs_setup: identity::needs_setup,
+    second: approvals::ask,
 };
 
 /// Who asks, over MQTT.
@@ -102,6 +103,9 @@ impl Server {
         let (names, addresses) = hosts::split(&hosts);
         let site = Arc::new(opening::site(&config, &folder, &clock, hosts, Purpose::Serve)?);
         mend::restored(&site, ALL)?;
+        for tenant in site.tenants.living() {
+            approvals::begin(&Ctx::system(&site, tenant, "server"))?;
+        }
         backups::allow_targets(&Ctx::system(&site, site.home, "server"))?;
         identity::allow_providers(&Ctx::system(&site, site.home, "server"))?;
         let certificates = Certificates::start(&site, &config.http, names, addresses)?;

@@ -12,7 +12,7 @@ use super::caller::Caller;
 use super::{Surface, download, errors, form, reference, specificity};
 use crate::base::{Error, Kind, Result};
 use crate::engine::http::{Refusal, body, log};
-use crate::kit::{Access, Actor, Cookie, PageRequest, Reply};
+use crate::kit::{Access, Actor, Cookie, Intent, PageRequest, Reply, query};
 
 /// What a route runs.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ pub(super) fn configure(surface: &Arc<Surface>, app: &mut web::ServiceConfig) {
 /// What became of a request for a page.
 enum Outcome {
     Reply(Reply),
-    /// Nobody is signed in: go there first.
+    /// Nobody is signed in, or what was asked is kept: go there first.
     Elsewhere(String),
 }
 
@@ -169,7 +169,25 @@ fn run(
         Some(page) => (page.run)(&ctx, asked),
         None => reference::page(&ctx, asked, &surface.ops),
     };
-    span.in_scope(run).map(Outcome::Reply)
+    span.in_scope(|| {
+        let reply = run();
+        let intent = || posted.then(|| form_intent(path, asked));
+        Ok(match surface.second(&ctx, reply, intent)? {
+            Ok(reply) => Outcome::Reply(reply),
+            Err(kept) => Outcome::Elsewhere(format!("/approvals/{}?{}", kept.id, query(&[("flash", KEPT)]))),
+        })
+    })
+}
+
+/// What is told of a form that is kept.
+const KEPT: &str = "ok:It is kept, and done when another person has approved it";
+
+/// A form as it is kept until a second person has decided. Its token is of this session, and none of what is asked.
+fn form_intent(path: &str, asked: &PageRequest) -> Intent {
+    let mut fields = asked.form.clone();
+    fields.remove("csrf");
+    let (params, query) = (asked.params.clone(), asked.query.clone());
+    Intent::Form { path: path.to_owned(), params, query, fields }
 }
 
 /// Where somebody unknown begins: set-up while there is nobody at all, sign-in otherwise.

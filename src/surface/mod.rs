@@ -38,10 +38,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::web;
 
-use crate::base::{Error, Result, TenantId, Timestamp};
+use crate::base::{Error, Kind, Result, TenantId, Timestamp};
 use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
-use crate::kit::{Actor, Capability, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
+use crate::kit::{
+    Actor, Asked, Capability, Ctx, Followers, Intent, Jobs, NavItem, NeedsSecond, Ops, Pages, Site, Uplinks,
+};
 
 pub use errors::either as refuse;
 pub use follow::{FollowStats, Following};
@@ -69,6 +71,8 @@ pub struct Doors {
     pub jwks: fn(&Site) -> Result<serde_json::Value>,
     /// Whether nobody has been set up yet.
     pub needs_setup: fn(&Site) -> bool,
+    /// Keeps what somebody asked for under a permission that needs a second person, until that one has decided.
+    pub second: fn(&Ctx<'_>, Intent, &'static str) -> Result<Asked>,
 }
 
 /// Everything that HTTP shows of a site.
@@ -120,6 +124,26 @@ impl Surface {
         oauth::configure(app);
         assets::configure(app);
         console::configure(self, app);
+    }
+
+    /// Keeps the intent when `outcome` is refused for lack of a second person; every other outcome stays as it is.
+    fn second<T>(
+        &self,
+        ctx: &Ctx<'_>,
+        outcome: Result<T>,
+        intent: impl FnOnce() -> Option<Intent>,
+    ) -> Result<Result<T, Asked>> {
+        let error = match outcome {
+            Ok(value) => return Ok(Ok(value)),
+            Err(error) => error,
+        };
+        match (error.cause::<NeedsSecond>().copied(), error.kind()) {
+            (Some(NeedsSecond(permission)), Kind::Approval) => match intent() {
+                Some(intent) => (self.doors.second)(ctx, intent, permission).map(Err),
+                None => Err(error),
+            },
+            _ => Err(error),
+        }
     }
 
     /// Whether `/readyz` may say yes; set after the start, taken back before the drain.

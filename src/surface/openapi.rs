@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{input, rest};
-use crate::kit::{Method, Op, Ops};
+use crate::kit::{Method, OWN, Op, Ops};
 
 /// The whole document.
 pub(super) fn document(ops: &Ops) -> Value {
@@ -97,6 +97,12 @@ fn operation(op: &Op, components: &mut Components) -> Value {
             "default": { "$ref": "#/components/responses/Problem" },
         },
     });
+    if op.method != Method::Get && op.permission != OWN {
+        answer["responses"]["202"] = json!({
+            "description": "It needs a second person, and is kept until that one has decided",
+            "headers": { "Location": { "description": "The approval", "schema": { "type": "string" } } },
+        });
+    }
     if let Some(event) = op.gives {
         answer["x-audited-as"] = event.into();
     }

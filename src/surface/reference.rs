@@ -10,11 +10,12 @@ use crate::kit::{Ctx, Op, Ops, PageRequest, Reply, Shell, html};
 /// Where it is.
 pub(super) const PATH: &str = "/help/api";
 
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     Kind::Invalid,
     Kind::Unauthenticated,
     Kind::Forbidden,
     Kind::StepUp,
+    Kind::Approval,
     Kind::NotFound,
     Kind::Conflict,
     Kind::TooMany,

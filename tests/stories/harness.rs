@@ -302,6 +302,15 @@ impl Api {
         self.send(self.agent.post(format!("{}{path}", self.base)), body)
     }
 
+    /// Changes something; also says where the answer is, when it is elsewhere.
+    pub(crate) fn patch_there(&self, path: &str, body: Value) -> (u16, Value, Option<String>) {
+        let call = self.agent.patch(format!("{}{path}", self.base)).header("authorization", self.bearer());
+        let got = call.send_json(body).unwrap();
+        let there = got.headers().get("location").map(|at| at.to_str().unwrap().to_owned());
+        let (status, value) = answer(got);
+        (status, value, there)
+    }
+
     pub(crate) fn patch(&self, path: &str, body: Value) -> (u16, Value) {
         self.send(self.agent.patch(format!("{}{path}", self.base)), body)
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod approvals;
 mod attacks;
 mod audit;
 mod backups;

@@ -76,6 +76,14 @@ fn every_operation_asks_for_what_it_declares() {
     let ops = ops();
     assert!(ops.len() > 20);
     for op in &ops {
+        if op.permission == OWN && op.name.starts_with("approvals.") {
+            // Programs ask for approvals too, and these are about what they asked for: of others nothing is there.
+            let found = asks(&muster, op, only("*, -approvals.*, -agents.*", ""));
+            let none = found.as_ref().is_ok_and(|list| list["items"].as_array().is_some_and(Vec::is_empty));
+            let hidden = found.as_ref().is_err_and(|error| error.kind() == Kind::NotFound);
+            assert!(none || hidden, "{}: {found:?}", op.name);
+            continue;
+        }
         if op.permission == OWN {
             // What is one's own needs no role; it refuses whoever has no account.
             let error = asks(&muster, op, Rights::of(Role::Owner)).expect_err(op.name);

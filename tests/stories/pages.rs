@@ -43,7 +43,8 @@ fn every_page_opens_with_the_strict_policy_and_nothing_inline() {
         let id = if page.path.starts_with("/people/keys/") { key.to_owned() } else { device.id.to_string() };
         let path = page.path.replace("{id}", &id);
         // Of somebody who is no device, and what scripts are told, which needs a host name.
-        let other = page.path == "/people/{id}" || page.path.ends_with("/passkey");
+        let other =
+            ["/people/{id}", "/approvals/{id}"].contains(&page.path) || page.path.ends_with("/passkey");
         if other
             || path.contains('{')
             || page.path.starts_with("/tasks/")

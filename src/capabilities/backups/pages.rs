@@ -239,7 +239,7 @@ fn kit_page(
     shares: bool,
     of: u32,
 ) -> Result<Reply> {
-    ctx.require("backups.kit")?;
+    ctx.demand("backups.kit")?;
     let keys = key_views(ctx)?;
     html(&KitPage {
         shell: Shell::new(ctx, request, "Recovery kit", "/backups"),

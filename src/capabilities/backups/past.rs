@@ -294,7 +294,7 @@ pub(super) fn then(ctx: &Ctx<'_>, asked: Then) -> Result<Differences> {
     ctx.require("backups.read")?;
     let returnable = returnable(ctx, &asked.word)?;
     // It shows things in full: who may bring them back may look at them.
-    ctx.require(returnable.permission)?;
+    ctx.demand(returnable.permission)?;
     let past = past(ctx, When { at: asked.at, change: asked.change }.until()?)?;
     let mut items = (returnable.differing)(ctx, &past.store.read()?, asked.filter.trim())?;
     let more = items.len() > DIFFERENCES_MAX;

@@ -4,6 +4,7 @@
 //! Invariant: the site always has an owner who can sign in, from the moment it is set up.
 //! Invariant: a disabled person and a revoked session or key are out with the next request.
 
+mod again;
 mod browser;
 mod door;
 mod events;
@@ -24,6 +25,7 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use again::{again, holders, makers};
 pub use door::{login_link, needs_setup, setup_code};
 pub use factors::{
     CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,

@@ -13,6 +13,8 @@ use super::factors::{Means, Policy};
 pub(super) const USERS_MAX: usize = limits::PAGE_ROWS_MAX;
 /// API keys of one tenant, revoked ones included.
 pub(super) const KEYS_MAX: usize = limits::PAGE_ROWS_MAX;
+/// People who were given the text of one key by a rotation, and are remembered.
+const ROTATED_BY_MAX: usize = 20;
 /// Characters of a login name.
 pub(super) const LOGIN_CHARACTERS_MAX: usize = 64;
 /// A link to sign in with is good for so long.
@@ -277,6 +279,9 @@ pub(super) struct ApiKey {
     pub epoch: u32,
     /// Who made it, as the journal says.
     pub created_by: String,
+    /// Who was given its text by a rotation, as the journal says; the newest last.
+    #[serde(default)]
+    pub rotated_by: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
     /// When it was last used, to the minute.
@@ -307,6 +312,14 @@ impl ApiKey {
     pub(super) fn opens(&self, digest: &Digest, now: Timestamp) -> bool {
         let old = self.old.as_ref().is_some_and(|old| old.digest == *digest && now < old.until);
         self.digest == *digest || old
+    }
+
+    /// Notes who was given the text.
+    pub(super) fn handed_to(&mut self, who: &str) {
+        self.rotated_by.retain(|before| before != who);
+        self.rotated_by.push(who.to_owned());
+        let over = self.rotated_by.len().saturating_sub(ROTATED_BY_MAX);
+        self.rotated_by.drain(..over);
     }
 
     /// Whether it opens anything at `now`.

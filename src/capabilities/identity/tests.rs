@@ -19,10 +19,15 @@ pub(super) const PASSWORD: &str = "correct horse battery";
 /// A site in a temporary folder, with nobody in it.
 pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
+    (reopened(&folder), folder)
+}
+
+/// The site of a folder, as another process would open it.
+pub(crate) fn reopened(folder: &TempDir) -> Site {
     let at = |name: &str| folder.path().join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
     let vault = Vault::open(&at("keys"), &Kek::File(at("kek")), &clock).unwrap();
-    let site = Site::new(Parts {
+    Site::new(Parts {
         store: Store::open(&at("store"), engine::Options::new(clock.clone())).unwrap(),
         series: Series::open(&at("series"), series::Options::new(clock.clone())).unwrap(),
         logs: Logs::open(&at("logs"), logs::Options::new(clock.clone())).unwrap(),
@@ -34,8 +39,7 @@ pub(crate) fn site() -> (Site, TempDir) {
         folder: folder.path().to_owned(),
         configuration: None,
         clock,
-    });
-    (site, folder)
+    })
 }
 
 pub(super) fn anonymous<'a>(site: &'a Site, from: &str) -> Ctx<'a> {

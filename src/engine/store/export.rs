@@ -5,11 +5,12 @@
 //! its end, exactly. No view outlives a page, and no writer waits.
 //!
 //! Invariant: while an export runs, the journal keeps the changes that it still has to give.
-//! Invariant: nothing is handed out while redb is made durable: a disk that has to do both keeps whoever waits for the
-//! journal waiting for both.
+//! Invariant: what is handed out waits a moment for redb to be made durable: a disk that has to do both keeps whoever
+//! waits for the journal waiting for both.
 
 use std::ops::Bound;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ use crate::engine::journal::Hash;
 
 /// Pages that are read before the one under way is taken.
 const PAGES_AHEAD_MAX: usize = 1;
+
+/// How long a chunk waits for a checkpoint to be over; most take a tenth of a second.
+const CHECKPOINT_WAIT: Duration = Duration::from_millis(250);
 
 /// Which kind of chunk is handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +93,11 @@ impl Holds {
         made
     }
 
-    /// Waits until no checkpoint is under way.
+    /// Waits until no checkpoint is under way, but not for one that is stuck.
     fn pass(&self) {
         let mut held = self.state.lock();
-        while held.checkpoint {
-            self.over.wait(&mut held);
+        if held.checkpoint {
+            self.over.wait_for(&mut held, CHECKPOINT_WAIT);
         }
     }
 

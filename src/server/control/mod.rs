@@ -307,11 +307,12 @@ fn problem(error: &Error, id: &str) -> Value {
 
 /// The error that a problem was made of.
 fn told(problem: &Value) -> Error {
-    const KINDS: [Kind; 8] = [
+    const KINDS: [Kind; 9] = [
         Kind::Invalid,
         Kind::Unauthenticated,
         Kind::Forbidden,
         Kind::StepUp,
+        Kind::Approval,
         Kind::NotFound,
         Kind::Conflict,
         Kind::TooMany,

@@ -63,6 +63,9 @@ fn href(event: &str, subject: &str) -> String {
     if one("tsk_") {
         return format!("/tasks/{subject}");
     }
+    if one("apr_") {
+        return format!("/approvals/{subject}");
+    }
     if one("usr_") || one("key_") {
         return "/people".to_owned();
     }
@@ -81,6 +84,7 @@ mod tests {
         for (event, subject, expected) in [
             ("agents.retired", "agt_00000000000000000000000002", "/agents/agt_00000000000000000000000002"),
             ("tasks.ended", "tsk_01", "/tasks/tsk_01"),
+            ("approvals.asked", "apr_01", "/approvals/apr_01"),
             ("identity.changed", "usr_01", "/people"),
             ("backups.taken", "plant.muster", "/backups"),
             ("audit.verified", "log", ""),

@@ -74,7 +74,7 @@ fn by_text(site: &Site, text: &str) -> Result<Option<Found>> {
 }
 
 /// Of the rights what `only` includes too.
-fn narrowed(rights: &Rights, only: &Permissions) -> Rights {
+pub(super) fn narrowed(rights: &Rights, only: &Permissions) -> Rights {
     let grants = rights
         .grants
         .iter()

@@ -142,6 +142,7 @@ pub(crate) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
         old: None,
         epoch: 0,
         created_by: ctx.actor.text(),
+        rotated_by: Vec::new(),
         created: ctx.now,
         last_used: None,
         last_from: String::new(),
@@ -323,6 +324,7 @@ pub(super) fn rotate(ctx: &Ctx<'_>, input: KeyRotated) -> Result<KeyMade> {
             key.epoch = key.epoch.wrapping_add(1);
         }
         (key.digest, key.shown) = (digest, shown(&text));
+        key.handed_to(&ctx.actor.text());
         change.tx.put(&KEYS, &(ctx.tenant, key.id), &key)?;
         change.tx.put(&KEYS_BY_DIGEST, &(ctx.tenant, digest), &key.id)?;
         change.tell("identity.key_rotated", key.id, json!({ "name": key.name, "old_until": until }));

@@ -78,7 +78,9 @@ fn bulk(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         }
         match act(ctx, id) {
             Ok(()) => count += 1,
-            Err(error) if matches!(error.kind(), Kind::StepUp | Kind::Internal) => return Err(error),
+            Err(error) if matches!(error.kind(), Kind::StepUp | Kind::Approval | Kind::Internal) => {
+                return Err(error);
+            }
             Err(error) => refused.push(error.message().to_owned()),
         }
     }

@@ -244,7 +244,10 @@ fn page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<(&str, Error)>) -> 
 
 /// Errors that belong to a form stand there; all others get the error page.
 fn shown(error: Error) -> Result<Error> {
-    if matches!(error.kind(), Kind::Internal | Kind::Unauthenticated) { Err(error) } else { Ok(error) }
+    match error.kind() {
+        Kind::Internal | Kind::Unauthenticated | Kind::StepUp | Kind::Approval => Err(error),
+        _ => Ok(error),
+    }
 }
 
 fn done(text: &str) -> Result<Reply> {

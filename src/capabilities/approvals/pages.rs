@@ -1,0 +1,276 @@
+//! Pages: what waits and what was decided, one approval, what needs a second person, and help.
+
+use askama::Template;
+
+use super::carry::{self, Given};
+use super::marks::{self, MarkChosen, Markable};
+use super::mask::Shown;
+use super::model::{State, VALID};
+use super::ops::{self, ApprovalView, Decided, ListAsked};
+use super::store;
+use crate::base::{ApprovalId, Error, Kind, Result};
+use crate::capabilities::identity;
+use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, part, query, told};
+
+/// Rows of what is over, on one page.
+const OVER_ROWS: usize = 50;
+
+/// Declares them.
+pub(super) fn register(pages: &mut Pages) {
+    pages.get("/approvals", list);
+    pages.get("/approvals/marks", show_marks);
+    pages.post("/approvals/marks", mark);
+    pages.get("/approvals/{id}", one);
+    pages.post("/approvals/{id}/decide", decide);
+    pages.post("/approvals/{id}/withdraw", withdraw);
+    pages.post("/approvals/{id}/collect", collect);
+    pages.get("/help/approvals", help);
+    pages.live("approvals", live);
+    pages.live("approvals-count", live_count);
+}
+
+/// An approval as a row.
+struct Row {
+    view: ApprovalView,
+    glyph: Markup,
+    asked: Markup,
+}
+
+impl Row {
+    fn new(ctx: &Ctx<'_>, view: ApprovalView) -> Row {
+        Row {
+            glyph: Markup::glyph(view.state.tone(), view.state.word()),
+            asked: Markup::ago(Some(view.asked), ctx.now),
+            view,
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "approvals/_open.html")]
+struct OpenPart<'a> {
+    assets: &'a str,
+    open: &'a [Row],
+}
+
+#[derive(Template)]
+#[template(path = "approvals/list.html")]
+struct ApprovalListPage {
+    shell: Shell,
+    assets: String,
+    open: Vec<Row>,
+    over: Vec<Row>,
+    next: String,
+    marked: usize,
+    sees_marks: bool,
+}
+
+#[derive(Template)]
+#[template(path = "approvals/one.html")]
+struct ApprovalViewPage {
+    shell: Shell,
+    view: ApprovalView,
+    glyph: Markup,
+    asked: Markup,
+    until: Markup,
+    decided: Markup,
+    input: Vec<Shown>,
+    /// What the operation answered, as JSON; empty for nothing.
+    answer: String,
+    may_withdraw: bool,
+    may_collect: bool,
+    audited: bool,
+}
+
+/// A mark as a row.
+struct MarkRow {
+    permission: String,
+    about: String,
+    why: String,
+    by: String,
+    at: Markup,
+}
+
+#[derive(Template)]
+#[template(path = "approvals/marks.html")]
+struct MarksPage {
+    shell: Shell,
+    marks: Vec<MarkRow>,
+    markable: Vec<Markable>,
+    deciders: usize,
+    may_mark: bool,
+    permission: String,
+    why: String,
+    error: String,
+}
+
+#[derive(Template)]
+#[template(path = "help/approvals.html")]
+struct HelpPage {
+    shell: Shell,
+    hours: u64,
+}
+
+fn open(ctx: &Ctx<'_>) -> Result<Vec<Row>> {
+    let asked = ListAsked { state: "open".into(), after: None, limit: Some(usize::MAX) };
+    Ok(ops::list(ctx, asked)?.items.into_iter().map(|view| Row::new(ctx, view)).collect())
+}
+
+fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let asked = ListAsked {
+        after: Some(request.asked("after").to_owned()),
+        limit: Some(OVER_ROWS),
+        state: String::new(),
+    };
+    let page = ops::list(ctx, asked)?;
+    let over = page.items.into_iter().filter(|view| view.state.is_over());
+    let sees_marks = ctx.actor.may_open("approvals.read");
+    let marked = if sees_marks { store::marks(&ctx.read()?, ctx.tenant)?.len() } else { 0 };
+    html(&ApprovalListPage {
+        shell: Shell::new(ctx, request, "Approvals", "/approvals").live("approvals"),
+        assets: ctx.site.assets.clone(),
+        open: open(ctx)?,
+        over: over.map(|view| Row::new(ctx, view)).collect(),
+        next: page.next.unwrap_or_default(),
+        marked,
+        sees_marks,
+    })
+}
+
+fn live(ctx: &Ctx<'_>, _: &str) -> Result<String> {
+    let open = open(ctx)?;
+    Ok(part("approvals-open", &OpenPart { assets: &ctx.site.assets, open: &open }.render()?))
+}
+
+fn live_count(ctx: &Ctx<'_>, _: &str) -> Result<String> {
+    ctx.demand("approvals.decide")?;
+    let counts = ctx.site.counts.of(ctx.tenant);
+    Ok(counts.iter().filter(|count| count.path == "/approvals").map(|count| count.live()).collect())
+}
+
+fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let mut view = ops::find(ctx, ById { id: request.param("id")? })?;
+    let answer = match view.outcome.as_ref().and_then(|outcome| outcome.answer.as_ref()) {
+        Some(answer) => serde_json::to_string_pretty(answer)?,
+        None => String::new(),
+    };
+    let late = ctx.now >= view.until;
+    html(&ApprovalViewPage {
+        shell: Shell::new(ctx, request, view.permission.clone(), "/approvals").live(""),
+        glyph: Markup::glyph(view.state.tone(), view.state.word()),
+        asked: Markup::at(Some(view.asked)),
+        until: Markup::at(Some(view.until)),
+        decided: Markup::at(view.decision.as_ref().map(|decision| decision.at)),
+        input: std::mem::take(&mut view.input),
+        answer,
+        may_withdraw: view.own
+            && (view.state == State::Waiting || view.state == State::Approved && view.collected),
+        may_collect: view.own && view.state == State::Approved && view.collected && !late,
+        audited: ctx.actor.may_open("audit.read"),
+        view,
+    })
+}
+
+fn decide(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: ApprovalId = request.param("id")?;
+    let approve = match request.field("decision") {
+        "approve" => true,
+        "refuse" => false,
+        _ => return Err(Error::invalid("the decision is neither yes nor no")),
+    };
+    let input = Decided {
+        id,
+        hash: request.field("hash").to_owned(),
+        approve,
+        comment: request.field("comment").to_owned(),
+    };
+    let outcome = ops::decide(ctx, input).and_then(|view| match view.state {
+        State::Refused => Ok("You said no; nothing is done".to_owned()),
+        State::Approved if view.collected => {
+            Ok(format!("Approved; {} can collect the answer now", view.asker))
+        }
+        State::Failed => Err(Error::conflict("you approved it, and it failed")
+            .hint(format!("{} sees why on this page", view.asker))),
+        State::Done => Ok("Approved, and done".to_owned()),
+        other => Ok(format!("Approved; it is {}", other.word())),
+    });
+    told(&format!("/approvals/{id}"), outcome)
+}
+
+fn withdraw(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: ApprovalId = request.param("id")?;
+    let withdrawn = ops::withdraw(ctx, ById { id });
+    told(&format!("/approvals/{id}"), withdrawn.map(|_| "It is withdrawn".to_owned()))
+}
+
+/// The answer is that of the form or operation itself, in this very session.
+fn collect(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: ApprovalId = request.param("id")?;
+    match carry::collect(ctx, id) {
+        Ok(Given::Page(reply)) => Ok(reply),
+        Ok(Given::File(file)) => Ok(Reply::File(file)),
+        Ok(Given::Value(value)) => Ok(Reply::File(ops::whole(id, &value))),
+        Err(error) => told(&format!("/approvals/{id}"), Err(error)),
+    }
+}
+
+fn show_marks(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    marks_page(ctx, request, None)
+}
+
+fn marks_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Result<Reply> {
+    let marked = marks::list(ctx, Nothing {})?;
+    let read = ctx.read()?;
+    let row = |mark: super::model::Mark| {
+        let about = marked.markable.iter().find(|one| one.permission == mark.permission);
+        let by = identity::label(&read, ctx.tenant, &mark.by)?.unwrap_or_else(|| mark.by.clone());
+        Ok(MarkRow {
+            about: about.map(|one| one.about.clone()).unwrap_or_default(),
+            at: Markup::ago(Some(mark.at), ctx.now),
+            permission: mark.permission,
+            why: mark.why,
+            by,
+        })
+    };
+    let marks = marked.items.iter().cloned().map(row).collect::<Result<Vec<_>>>()?;
+    let free = |one: &Markable| !marks.iter().any(|mark| mark.permission == one.permission);
+    let page = MarksPage {
+        shell: Shell::new(ctx, request, "What needs two persons", "/approvals"),
+        markable: marked.markable.iter().filter(|one| free(one)).cloned().collect(),
+        marks,
+        deciders: marked.deciders,
+        may_mark: ctx.actor.may_open("approvals.mark"),
+        permission: if failed.is_some() { request.field("permission").to_owned() } else { String::new() },
+        why: if failed.is_some() { request.field("why").to_owned() } else { String::new() },
+        error: failed
+            .as_ref()
+            .map(|error| {
+                let hint = error.hint_text().map(|hint| format!("; {hint}")).unwrap_or_default();
+                format!("{}{hint}", error.message())
+            })
+            .unwrap_or_default(),
+    };
+    Ok(Reply::Html(failed.map_or(200, |error| error.kind().status()), page.render()?))
+}
+
+fn mark(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let needed = request.field("needed") != "no";
+    let permission = request.field("permission").to_owned();
+    let chosen = MarkChosen { permission: permission.clone(), needed, why: request.field("why").to_owned() };
+    let words = if needed { "needs a second person from now on" } else { "needs no second person any more" };
+    match marks::mark(ctx, chosen) {
+        Ok(_) => {
+            let flash = format!("ok:`{permission}` {words}");
+            Ok(Reply::Redirect(format!("/approvals/marks?{}", query(&[("flash", &flash)])), Vec::new()))
+        }
+        Err(error) if matches!(error.kind(), Kind::Invalid | Kind::Conflict | Kind::NotFound) => {
+            marks_page(ctx, request, Some(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let shell = Shell::new(ctx, request, "Two persons", "/help/approvals");
+    html(&HelpPage { shell, hours: VALID.duration().as_secs() / 3_600 })
+}
