@@ -17,7 +17,7 @@ mod timestamp;
 
 pub use duration::Span;
 pub use error::{Error, Kind, Result};
-pub use id::{AgentId, Id, KeyId, PasskeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind};
+pub use id::{AgentId, FamilyId, Id, KeyId, PasskeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind};
 pub use labels::Labels;
 pub use name::Name;
 pub use network::{Network, Networks, machine};

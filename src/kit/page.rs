@@ -226,7 +226,7 @@ impl Shell {
         active: &'static str,
     ) -> Shell {
         let mut navigation: Vec<(&'static str, Vec<NavItem>)> = Vec::new();
-        for item in ctx.site.navigation.iter().filter(|item| ctx.actor.may_open(item.permission)) {
+        for item in ctx.site.navigation.iter().filter(|item| ctx.may_open(item.permission)) {
             match navigation.iter_mut().find(|(group, _)| *group == item.group) {
                 Some((_, items)) => items.push(item.clone()),
                 None => navigation.push((item.group, vec![item.clone()])),
@@ -247,13 +247,7 @@ impl Shell {
             theme: ctx.theme.word(),
             navigation,
             flash,
-            notices: ctx
-                .site
-                .notices
-                .all()
-                .into_iter()
-                .filter(|n| ctx.actor.may_open(n.permission))
-                .collect(),
+            notices: ctx.site.notices.all().into_iter().filter(|n| ctx.may_open(n.permission)).collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),
         }

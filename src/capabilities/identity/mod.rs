@@ -28,7 +28,10 @@ pub use door::{login_link, needs_setup, setup_code};
 pub use factors::{
     CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
 };
-pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
+pub use keys::{
+    FamilyView, KeyChanged, KeyChosen, KeyMade, introspect as introspect_token, issue as issue_token, jwks,
+    key_actor, revoke as revoke_token,
+};
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
 pub use people::{Exported, ImportAsked, Imported, Profile};

@@ -25,9 +25,9 @@ const SAVED_AGE_MAX: Span = Span::from_days(2);
 
 /// `/`.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    if !ctx.actor.may_open("agents.read") {
+    if !ctx.may_open("agents.read") {
         // Whose work is elsewhere begins there.
-        let first = ctx.site.navigation.iter().find(|item| ctx.actor.may_open(item.permission));
+        let first = ctx.site.navigation.iter().find(|item| ctx.may_open(item.permission));
         return Ok(Reply::Redirect(first.map_or("/account", |item| item.path).to_owned(), Vec::new()));
     }
     let views = worst_first(ctx)?;
@@ -114,7 +114,7 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
 
 /// The last copy that left the building, and the last restore that was tried.
 fn saved(ctx: &Ctx<'_>) -> Result<Vec<Saved>> {
-    if !ctx.actor.may_open("backups.read") {
+    if !ctx.may_open("backups.read") {
         return Ok(Vec::new());
     }
     let overview = backups::ops::overview(ctx)?;

@@ -69,7 +69,7 @@ fn pages(ctx: &Ctx<'_>, words: &str) -> Vec<Hit> {
     ctx.site
         .navigation
         .iter()
-        .filter(|item| ctx.actor.may_open(item.permission) && item.title.to_lowercase().contains(words))
+        .filter(|item| ctx.may_open(item.permission) && item.title.to_lowercase().contains(words))
         .map(|item| hit(item.path, item.icon, item.title, item.group))
         .collect()
 }
