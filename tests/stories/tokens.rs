@@ -4,6 +4,7 @@ use muster::base::KeyId;
 use serde_json::{Value, json};
 
 use crate::harness::{Api, Muster};
+use crate::secrets::lies_in;
 
 fn key(muster: &Muster, more: Value) -> (KeyId, String) {
     let mut input = json!({ "name": "ci", "role": "operator" });
@@ -206,4 +207,42 @@ fn a_program_replaces_its_own_text() {
     assert_eq!(with(next).post(path, json!({ "text": next, "hours": 99 })).0, 422);
     assert_eq!(with(next).post(path, json!({})).0, 422);
     assert_eq!(Api::anonymous(&muster).post(path, json!({ "text": next })).0, 401);
+}
+
+#[test]
+fn nothing_that_opens_a_door_lies_in_the_clear() {
+    let muster = Muster::start();
+    let (owner, nobody) = (muster.owner(), Api::anonymous(&muster));
+    let (id, text) = key(&muster, json!({ "name": "the press in hall 3" }));
+    let id = id.to_string();
+    let scope = ("scope", "agents.read offline_access");
+    let begun = form(&[("grant_type", "client_credentials"), scope]);
+    let (_, first, _) = nobody.form("/oauth/token", Some((&id, &text)), &begun);
+    let secret = |answer: &Value, name: &str| answer[name].as_str().unwrap().to_owned();
+    let refresh = secret(&first, "refresh_token");
+    let refreshes = |token: &str| {
+        let pairs = [("client_id", id.as_str()), ("grant_type", "refresh_token"), ("refresh_token", token)];
+        nobody.form("/oauth/token", None, &form(&pairs)).1
+    };
+    let second = refreshes(&refresh);
+    let mut api = Api::anonymous(&muster);
+    api.bearer = Some(text.clone());
+    let (_, made) = api.post("/api/v1/identity/own-key/rotate", json!({ "text": text }));
+    let spent = refreshes(&refresh);
+    let signature = |token: String| token.rsplit_once('.').unwrap().1.to_owned();
+    let secrets = [
+        text.clone(),
+        secret(&made, "text"),
+        refresh,
+        secret(&second, "refresh_token"),
+        signature(secret(&first, "access_token")),
+        owner.cookie().split_once('=').unwrap().1.to_owned(),
+    ];
+    let (_, audit) = muster.api("owner").get("/api/v1/audit?limit=200");
+    let told = [audit.to_string(), owner.get("/metrics").1, spent.to_string(), owner.get("/people/keys").1];
+    assert!(lies_in(&muster.folder, b"the press in hall 3"), "so it would be found");
+    for secret in secrets {
+        assert!(!lies_in(&muster.folder, secret.as_bytes()), "{}…", &secret[..6]);
+        assert!(!told.iter().any(|text| text.contains(&secret)), "{}…", &secret[..6]);
+    }
 }

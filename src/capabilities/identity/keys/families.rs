@@ -152,7 +152,7 @@ pub(super) fn begin(site: &Site, key: &ApiKey, scope: &Permissions, from: &str) 
 /// What came of a refresh token that was shown.
 enum Shown {
     /// The next one, and what it was of.
-    Next(ApiKey, Family, String),
+    Next(Box<(ApiKey, Family, String)>),
     /// It was spent: the family has ended.
     Spent,
     /// It is none.
@@ -203,10 +203,11 @@ pub(super) fn refresh(site: &Site, client: &OauthClient, text: &str, scope: &Per
         let next = family.next(site, &client.from, ctx.now);
         family.refreshes = family.refreshes.saturating_add(1);
         change.tx.put(&FAMILIES, &place, &family)?;
-        Ok(Shown::Next(key, family, next))
+        Ok(Shown::Next(Box::new((key, family, next))))
     })?;
     match done {
-        Shown::Next(key, family, next) => {
+        Shown::Next(next) => {
+            let (key, family, next) = *next;
             Ok(with_refresh(mint(site, &signer, &key, &granted, Some(&family)), next))
         }
         Shown::Spent => {

@@ -41,7 +41,7 @@ impl Fake {
 /// Tag and content of the next element (X.690), which `bytes` loses.
 fn element<'a>(bytes: &mut &'a [u8]) -> (u8, &'a [u8]) {
     let (tag, first) = (bytes[0], usize::from(bytes[1]));
-    let more = if first < 128 { 0 } else { first - 128 };
+    let more = first.saturating_sub(128);
     let long = bytes[2..2 + more].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
     let (begin, length) = (2 + more, if more == 0 { first } else { long });
     let content = &bytes[begin..begin + length];
@@ -62,7 +62,7 @@ fn answer(mut stream: TcpStream, asked: &Mutex<Vec<String>>) -> std::io::Result<
     loop {
         let mut head = [0; 2];
         stream.read_exact(&mut head)?;
-        let mut more = vec![0; if head[1] < 128 { 0 } else { usize::from(head[1]) - 128 }];
+        let mut more = vec![0; usize::from(head[1]).saturating_sub(128)];
         stream.read_exact(&mut more)?;
         let long = more.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
         let mut body = vec![0; if more.is_empty() { usize::from(head[1]) } else { long }];
