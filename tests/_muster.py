@@ -1,7 +1,9 @@
 """A server in a folder that goes away, and what a story needs to talk to it from outside."""
 
 import atexit
+import base64
 import hashlib
+import hmac
 import http.cookiejar
 import json
 import os
@@ -9,6 +11,7 @@ import re
 import shutil
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +36,14 @@ def until(seconds, what, ask):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s for {what}")
         time.sleep(0.05)
+
+
+def code(key, ahead=0):
+    """What an authenticator app shows (RFC 6238)."""
+    secret = base64.b32decode(key.replace(" ", "") + "=" * (-len(key.replace(" ", "")) % 8))
+    digest = hmac.new(secret, struct.pack(">Q", int(time.time()) // 30 + ahead), hashlib.sha1).digest()
+    at = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7FFFFFFF) % 1_000_000:06}"
 
 
 class Story:

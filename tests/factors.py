@@ -2,15 +2,12 @@
 
 import base64
 import hashlib
-import hmac
 import os
 import re
 import ssl
-import struct
 import subprocess
-import time
 
-from _muster import PASSWORD, Muster, Story
+from _muster import PASSWORD, Muster, Story, code
 from playwright.sync_api import sync_playwright
 
 SECONDS = 15_000
@@ -30,14 +27,6 @@ def pin():
     key = run("openssl", "x509", "-pubkey", "-noout", text=pem.encode())
     der = run("openssl", "pkey", "-pubin", "-outform", "der", text=key)
     return base64.b64encode(hashlib.sha256(der).digest()).decode()
-
-
-def code(key, ahead=0):
-    """What an authenticator app shows (RFC 6238)."""
-    secret = base64.b32decode(key.replace(" ", "") + "=" * (-len(key.replace(" ", "")) % 8))
-    digest = hmac.new(secret, struct.pack(">Q", int(time.time()) // 30 + ahead), hashlib.sha1).digest()
-    at = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[at:at + 4])[0] & 0x7FFFFFFF) % 1_000_000:06}"
 
 
 def open_page(context):

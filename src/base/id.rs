@@ -45,6 +45,7 @@ kinds! {
     User "usr" "user", UserId;
     Session "ses" "session", SessionId;
     Key "key" "API key", KeyId;
+    Family "fam" "family of tokens", FamilyId;
     Passkey "psk" "passkey", PasskeyId;
     Agent "agt" "agent", AgentId;
     Task "tsk" "task", TaskId;

@@ -75,6 +75,16 @@ pub const DOOR_FORMS_BURST: u32 = 30;
 pub const DOOR_FORM_SECONDS: u64 = 2;
 /// Keys that one rate limit remembers.
 pub const RATE_BUCKETS_MAX: usize = 10_000;
+/// Refresh tokens of one API key that are open at once.
+pub const REFRESH_TOKENS_PER_KEY_MAX: usize = 20;
+/// Days after which a refresh token ends with all that followed it, whatever happens.
+pub const REFRESH_TOKEN_DAYS_MAX: u64 = 30;
+/// Days without use after which a refresh token ends.
+pub const REFRESH_TOKEN_IDLE_DAYS_MAX: u64 = 7;
+/// Hours that the text of an API key goes on, at most, which its program itself replaced.
+pub const OWN_OVERLAP_HOURS_MAX: u64 = 24;
+/// Times that a program replaces the text of its API key in a day.
+pub const OWN_ROTATIONS_PER_DAY_MAX: usize = 6;
 /// Networks in one list of those that may or may not connect.
 pub const NETWORKS_MAX: usize = 256;
 /// MQTT clients of the site.

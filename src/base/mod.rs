@@ -17,7 +17,9 @@ mod timestamp;
 
 pub use duration::Span;
 pub use error::{Error, Kind, Result};
-pub use id::{AgentId, ApprovalId, Id, KeyId, PasskeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind};
+pub use id::{
+    AgentId, ApprovalId, FamilyId, Id, KeyId, PasskeyId, Prefix, SessionId, TaskId, TenantId, UserId, kind,
+};
 pub use labels::Labels;
 pub use name::Name;
 pub use network::{Network, Networks, machine};

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Ctx;
 use super::rights::{Rights, Sight};
 use crate::base::{AgentId, KeyId, SessionId, Timestamp, UserId};
-
-/// Nouns whose operations and pages know of scopes; all others need a grant for everything.
-const SCOPED: [&str; 3] = ["agents", "telemetry", "tasks"];
 
 /// Who acts.
 #[derive(Clone, Debug)]
@@ -64,12 +62,6 @@ impl Actor {
         }
     }
 
-    /// Whether a page about this is of use to the actor: all of it, or a part where pages know of parts.
-    pub fn may_open(&self, permission: &str) -> bool {
-        let parts = SCOPED.iter().any(|noun| permission.split('.').next() == Some(noun));
-        if parts { self.may(permission) } else { self.sight(permission).is_everything() }
-    }
-
     /// How the actor stands in the journal and the audit log: kind and identifier, never a name that may change.
     pub fn text(&self) -> String {
         match self {
@@ -97,6 +89,15 @@ impl Actor {
             Actor::Person { rights, .. } | Actor::Key { rights, .. } => Some(rights),
             _ => None,
         }
+    }
+}
+
+impl Ctx<'_> {
+    /// Whether a page about this is of use to the actor: all of it, or a part where its capability knows of parts.
+    pub fn may_open(&self, permission: &str) -> bool {
+        let noun = permission.split('.').next().unwrap_or(permission);
+        let parts = self.site.capabilities().iter().any(|one| one.name() == noun && one.knows_parts());
+        if parts { self.actor.may(permission) } else { self.actor.sight(permission).is_everything() }
     }
 }
 

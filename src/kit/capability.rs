@@ -9,6 +9,10 @@ use crate::wire::{Up, UpKind};
 pub trait Capability: Sync {
     /// The word: folder, route, topic, table, permission.
     fn name(&self) -> &'static str;
+    /// Whether its operations and pages know of parts of the fleet; all others need a grant for everything.
+    fn knows_parts(&self) -> bool {
+        false
+    }
     /// Its operations.
     fn ops(&self, _: &mut Ops) {}
     /// Its console pages and live parts.

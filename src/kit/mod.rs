@@ -16,6 +16,7 @@ mod ctx;
 mod event;
 mod generation;
 mod notice;
+mod oauth;
 mod op;
 mod page;
 mod presence;
@@ -36,6 +37,7 @@ pub use ctx::{Change, Ctx, Permit, Request};
 pub use event::{Category, EventKind, PROGRAM_EVENTS, Weight, difference, event_kind};
 pub use generation::{CURSORS, KIT_TABLES, begin_generation, followed, generation};
 pub use notice::{Count, Counts, Notice, Notices};
+pub use oauth::OauthClient;
 pub use op::{ById, Method, Nothing, OWN, Op, Ops, Run, RunFile};
 pub use page::{
     Access, Cookie, Download, Flash, Live, LiveFn, NavItem, NextPart, Page, PageFn, PageRequest, Pages,

@@ -222,7 +222,7 @@ pub struct Shell {
 impl Ctx<'_> {
     /// The entries of the navigation that the actor may open. Of tenants nobody reads while there is one.
     pub fn navigation(&self) -> impl Iterator<Item = &NavItem> {
-        let seen = |item: &&NavItem| self.actor.may_open(item.permission) && self.shows(item.permission);
+        let seen = |item: &&NavItem| self.may_open(item.permission) && self.shows(item.permission);
         self.site.navigation.iter().filter(seen)
     }
 }
@@ -262,14 +262,14 @@ impl Shell {
                 .notices
                 .all()
                 .into_iter()
-                .filter(|n| ctx.tenant == ctx.site.home && ctx.actor.may_open(n.permission))
+                .filter(|n| ctx.tenant == ctx.site.home && ctx.may_open(n.permission))
                 .collect(),
             counts: ctx
                 .site
                 .counts
                 .of(ctx.tenant)
                 .into_iter()
-                .filter(|c| ctx.actor.may_open(c.permission))
+                .filter(|c| ctx.may_open(c.permission))
                 .collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),

@@ -70,6 +70,8 @@ const DOORS: Doors = Doors {
     watcher: identity::session_watcher,
     key: identity::key_actor,
     token: identity::issue_token,
+    revoke: identity::revoke_token,
+    introspect: identity::introspect_token,
     jwks: identity::jwks,
     needs_setup: identity::needs_setup,
     second: approvals::ask,

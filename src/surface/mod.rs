@@ -42,7 +42,8 @@ use crate::base::{Error, Kind, Result, TenantId, Timestamp};
 use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
 use crate::kit::{
-    Actor, Asked, Capability, Ctx, Followers, Intent, Jobs, NavItem, NeedsSecond, Ops, Pages, Site, Uplinks,
+    Actor, Asked, Capability, Ctx, Followers, Intent, Jobs, NavItem, NeedsSecond, OauthClient, Ops, Pages,
+    Site, Uplinks,
 };
 
 pub use errors::either as refuse;
@@ -65,8 +66,12 @@ pub struct Doors {
     pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
     /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<(TenantId, Actor)>>,
-    /// A short-lived token for the identifier and text of a key, narrowed to a scope, and the address that asks.
-    pub token: fn(&Site, &str, &str, &str, &str) -> Result<serde_json::Value>,
+    /// A short-lived token for a program with a key, or for a refresh token that it was given, narrowed to a scope.
+    pub token: fn(&Site, &OauthClient, Option<&str>, &str) -> Result<serde_json::Value>,
+    /// Takes a token back.
+    pub revoke: fn(&Site, &OauthClient, &str) -> Result<()>,
+    /// Says what a token is at this moment.
+    pub introspect: fn(&Site, &OauthClient, &str) -> Result<serde_json::Value>,
     /// The public keys that such tokens are verified with.
     pub jwks: fn(&Site) -> Result<serde_json::Value>,
     /// Whether nobody has been set up yet.

@@ -1,5 +1,7 @@
-//! Short-lived tokens for programs (OAuth 2.0, RFC 6749, 4.4): `POST /oauth/token`, the keys with which they are verified,
-//! and the page that says so (RFC 8414). It speaks the protocol, and knows nothing of keys.
+//! Tokens for programs (OAuth 2.0): `POST /oauth/token` gives them for a key (RFC 6749, 4.4) or for a refresh token
+//! (section 6), `POST /oauth/revoke` takes them back (RFC 7009), `POST /oauth/introspect` says what one is (RFC 7662);
+//! beside them the keys with which tokens are verified, and the page that says all this (RFC 8414). It speaks the
+//! protocol, and knows nothing of keys.
 
 use std::sync::Arc;
 
@@ -12,22 +14,33 @@ use super::{Surface, errors, form};
 use crate::base::{Error, Kind, Result};
 use crate::engine::crypto::from_base64;
 use crate::engine::http::{Refusal, body, log};
+use crate::kit::{OauthClient, Site};
 
 /// Where tokens are got.
 const TOKEN: &str = "/oauth/token";
+/// Where they are given back.
+const REVOKE: &str = "/oauth/revoke";
+/// Where it is said what one is.
+const INTROSPECT: &str = "/oauth/introspect";
 /// Where the public keys are.
 const KEYS: &str = "/.well-known/jwks.json";
-/// Where both are named.
+/// Where all of them are named.
 const METADATA: &str = "/.well-known/oauth-authorization-server";
 
 pub(super) fn configure(app: &mut web::ServiceConfig) {
-    app.service(web::resource(TOKEN).route(web::post().to(token)).default_service(web::to(
-        |request: HttpRequest| async move {
-            let mut answer = errors::body(&Caller::of(&request), &errors::no_method(&request));
-            answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-            answer
-        },
-    )));
+    for (path, route) in [
+        (TOKEN, web::post().to(token)),
+        (REVOKE, web::post().to(revoke)),
+        (INTROSPECT, web::post().to(introspect)),
+    ] {
+        app.service(web::resource(path).route(route).default_service(web::to(
+            |request: HttpRequest| async move {
+                let mut answer = errors::body(&Caller::of(&request), &errors::no_method(&request));
+                answer.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+                answer
+            },
+        )));
+    }
     for (path, routes) in [
         (KEYS, [web::get().to(keys), web::head().to(keys)]),
         (METADATA, [web::get().to(metadata), web::head().to(metadata)]),
@@ -38,30 +51,97 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
 }
 
 async fn token(surface: web::Data<Surface>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    answer(surface, request, payload, "invalid_scope", |pairs| {
+        let refresh = match one(pairs, "grant_type")? {
+            Some("client_credentials") => None,
+            Some("refresh_token") => Some(needed(pairs, "refresh_token")?),
+            None => return Err(missing("grant_type")),
+            Some(_) => {
+                let error = Error::invalid("a `grant_type` is `client_credentials` or `refresh_token` here");
+                return Err(("unsupported_grant_type", error));
+            }
+        };
+        let scope = one(pairs, "scope")?.unwrap_or_default().to_owned();
+        let secret_needed = refresh.is_none();
+        let call = move |surface: &Surface, client: &OauthClient| {
+            (surface.doors.token)(&surface.site, client, refresh.as_deref(), &scope).map(Some)
+        };
+        Ok((secret_needed, Box::new(call)))
+    })
+    .await
+}
+
+async fn revoke(surface: web::Data<Surface>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    answer(surface, request, payload, "unsupported_token_type", |pairs| {
+        let token = needed(pairs, "token")?;
+        let call = move |surface: &Surface, client: &OauthClient| {
+            (surface.doors.revoke)(&surface.site, client, &token).map(|()| None)
+        };
+        Ok((false, Box::new(call)))
+    })
+    .await
+}
+
+async fn introspect(
+    surface: web::Data<Surface>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    answer(surface, request, payload, "invalid_request", |pairs| {
+        let token = needed(pairs, "token")?;
+        let call = move |surface: &Surface, client: &OauthClient| {
+            (surface.doors.introspect)(&surface.site, client, &token).map(Some)
+        };
+        Ok((true, Box::new(call)))
+    })
+    .await
+}
+
+/// What the protocol calls an error, and the error.
+type Refused = (&'static str, Error);
+
+/// What is done with who asks; nothing is an empty answer.
+type Call = Box<dyn FnOnce(&Surface, &OauthClient) -> Result<Option<Value>> + Send>;
+
+/// Reads the form, by `read` what is wanted and whether the program must show its secret, and answers. `invalid` is what
+/// the protocol calls something that is not valid there.
+async fn answer(
+    surface: web::Data<Surface>,
+    request: HttpRequest,
+    payload: web::Payload,
+    invalid: &'static str,
+    read: impl FnOnce(&[(String, String)]) -> Result<(bool, Call), Refused>,
+) -> HttpResponse {
     let (surface, caller) = (surface.into_inner(), Caller::of(&request));
     let basic = request.headers().contains_key(header::AUTHORIZATION);
-    let body = match asked(&request, payload).await {
-        Ok(body) => body,
+    let pairs = match asked(&request, payload).await {
+        Ok(pairs) => pairs,
         Err(refusal) => return refused("invalid_request", basic, &caller, &refusal.error),
     };
-    let asked = match Asked::of(&body, request.headers().get(header::AUTHORIZATION)) {
-        Ok(asked) => asked,
+    let wanted = read(&pairs).and_then(|(secret_needed, call)| {
+        let header = request.headers().get(header::AUTHORIZATION);
+        Ok((client(&pairs, header, secret_needed, &caller.from)?, call))
+    });
+    let (client, call) = match wanted {
+        Ok(wanted) => wanted,
         Err((code, error)) => return refused(code, basic, &caller, &error),
     };
     let call = {
-        let (surface, caller) = (surface, caller.clone());
-        move || -> Result<Value> {
+        let caller = caller.clone();
+        move || -> Result<Option<Value>> {
             let ctx = caller.nobody(&surface);
             surface.rates.door(&ctx, &caller)?;
-            (surface.doors.token)(&surface.site, &asked.id, &asked.secret, &asked.scope, &caller.from)
+            call(&surface, &client)
         }
     };
     match web::block(call).await.unwrap_or_else(|_| Err(errors::panicked())) {
-        Ok(answer) => HttpResponse::Ok().json(answer),
+        Ok(Some(answer)) => HttpResponse::Ok().json(answer),
+        Ok(None) => HttpResponse::Ok().finish(),
         Err(error) => {
             let code = match error.kind() {
                 Kind::Unauthenticated => "invalid_client",
-                Kind::Invalid => "invalid_scope",
+                Kind::Forbidden => "invalid_grant",
+                Kind::Invalid => invalid,
                 // The protocol has no word for it; the status says it all.
                 _ => return errors::body(&caller, &error.into()),
             };
@@ -81,58 +161,57 @@ async fn asked(request: &HttpRequest, payload: web::Payload) -> Result<Vec<(Stri
     Ok(form::pairs(&body(payload).await?)?)
 }
 
-/// What a program asks. It holds a secret, and so it cannot be printed.
-struct Asked {
-    id: String,
-    secret: String,
-    scope: String,
+/// The one value of this name, if it stands there.
+fn one<'a>(pairs: &'a [(String, String)], name: &str) -> Result<Option<&'a str>, Refused> {
+    let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(("invalid_request", Error::invalid(format!("`{name}` stands there twice")))),
+        (value, None) => Ok(value.filter(|value| !value.is_empty())),
+    }
 }
 
-impl Asked {
-    fn of(
-        pairs: &[(String, String)],
-        authorization: Option<&header::HeaderValue>,
-    ) -> Result<Asked, (&'static str, Error)> {
-        let one = |name: &str| -> Result<Option<&str>, (&'static str, Error)> {
-            let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-            match (values.next(), values.next()) {
-                (_, Some(_)) => {
-                    Err(("invalid_request", Error::invalid(format!("`{name}` stands there twice"))))
-                }
-                (value, None) => Ok(value.filter(|value| !value.is_empty())),
-            }
-        };
-        match one("grant_type")? {
-            Some("client_credentials") => {}
-            None => return Err(("invalid_request", Error::invalid("`grant_type` is missing"))),
-            Some(_) => {
-                let error = Error::invalid("only `client_credentials` is a `grant_type` here");
-                return Err(("unsupported_grant_type", error));
-            }
+fn needed(pairs: &[(String, String)], name: &str) -> Result<String, Refused> {
+    one(pairs, name)?.map(str::to_owned).ok_or_else(|| missing(name))
+}
+
+fn missing(name: &str) -> Refused {
+    ("invalid_request", Error::invalid(format!("`{name}` is missing")))
+}
+
+/// Who asks, as it says in one place. Where a token speaks for itself, the program may leave its secret out.
+fn client(
+    pairs: &[(String, String)],
+    authorization: Option<&header::HeaderValue>,
+    secret_needed: bool,
+    from: &str,
+) -> Result<OauthClient, Refused> {
+    let (id, secret) = (one(pairs, "client_id")?, one(pairs, "client_secret")?);
+    let (id, secret) = match authorization {
+        Some(_) if secret.is_some() => {
+            let error = Error::invalid("the secret stands in the form and in `Authorization`");
+            return Err(("invalid_request", error));
         }
-        let scope = one("scope")?.unwrap_or_default().to_owned();
-        let (id, secret) = (one("client_id")?, one("client_secret")?);
-        let (id, secret) = match authorization {
-            Some(_) if secret.is_some() => {
-                let error = Error::invalid("the secret stands in the form and in `Authorization`");
+        Some(header) => {
+            let (known, secret) = basic(header).ok_or_else(|| {
+                let error = "`Authorization` is not `Basic` with identifier and text";
+                ("invalid_client", Error::unauthenticated(error))
+            })?;
+            if id.is_some_and(|id| id != known) {
+                let error = Error::invalid("`client_id` is another than in `Authorization`");
                 return Err(("invalid_request", error));
             }
-            Some(header) => basic(header).ok_or_else(|| {
-                (
-                    "invalid_client",
-                    Error::unauthenticated("`Authorization` is not `Basic` with identifier and text"),
-                )
-            })?,
-            None => match (id, secret) {
-                (Some(id), Some(secret)) => (id.to_owned(), secret.to_owned()),
-                _ => {
-                    let error = Error::unauthenticated("`client_id` or `client_secret` is missing");
-                    return Err(("invalid_client", error));
-                }
-            },
-        };
-        Ok(Asked { id, secret, scope })
-    }
+            (known, Some(secret))
+        }
+        None => match (id, secret) {
+            (Some(id), Some(secret)) => (id.to_owned(), Some(secret.to_owned())),
+            (Some(id), None) if !secret_needed => (id.to_owned(), None),
+            _ => {
+                let error = Error::unauthenticated("`client_id` or `client_secret` is missing");
+                return Err(("invalid_client", error));
+            }
+        },
+    };
+    Ok(OauthClient { id, secret, from: from.to_owned() })
 }
 
 /// RFC 6749, 2.3.1: both are form-encoded, then joined and written in base 64.
@@ -180,54 +259,63 @@ async fn keys(surface: web::Data<Surface>, request: HttpRequest) -> HttpResponse
 }
 
 async fn metadata(surface: web::Data<Surface>) -> HttpResponse {
-    let issuer = surface.site.settings.console();
-    HttpResponse::Ok().json(json!({
+    HttpResponse::Ok().json(described(&surface.site))
+}
+
+/// RFC 8414, 2.
+fn described(site: &Site) -> Value {
+    let issuer = site.settings.console();
+    let secret = ["client_secret_basic", "client_secret_post"];
+    // Who shows a refresh token may do without the secret.
+    let any = ["client_secret_basic", "client_secret_post", "none"];
+    json!({
         "issuer": issuer,
         "token_endpoint": format!("{issuer}{TOKEN}"),
         "jwks_uri": format!("{issuer}{KEYS}"),
-        "grant_types_supported": ["client_credentials"],
+        "revocation_endpoint": format!("{issuer}{REVOKE}"),
+        "introspection_endpoint": format!("{issuer}{INTROSPECT}"),
+        "grant_types_supported": ["client_credentials", "refresh_token"],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": any,
+        "revocation_endpoint_auth_methods_supported": any,
+        "introspection_endpoint_auth_methods_supported": secret,
         "service_documentation": format!("{issuer}/help/network#programs"),
-    }))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn asked(form: &str, authorization: Option<&str>) -> Result<(String, String, String), &'static str> {
+    fn asked(form: &str, authorization: Option<&str>, secret_needed: bool) -> Result<String, &'static str> {
         let header = authorization.map(|text| header::HeaderValue::from_str(text).unwrap());
         let pairs = form::pairs(form.as_bytes()).unwrap();
-        match Asked::of(&pairs, header.as_ref()) {
-            Ok(asked) => Ok((asked.id, asked.secret, asked.scope)),
+        match client(&pairs, header.as_ref(), secret_needed, "x") {
+            Ok(client) => Ok(format!("{} {}", client.id, client.secret.as_deref().unwrap_or("-"))),
             Err((code, _)) => Err(code),
         }
     }
 
     #[test]
     fn a_program_shows_who_it_is_in_one_place() {
-        let grant = "grant_type=client_credentials";
-        let found = |id: &str, secret: &str, scope: &str| Ok((id.into(), secret.into(), scope.into()));
+        let found = |text: &str| Ok(text.to_owned());
         for (form, authorization, expected) in [
-            (format!("{grant}&client_id=a&client_secret=b"), None, found("a", "b", "")),
-            (
-                format!("{grant}&client_id=a&client_secret=b&scope=x.read+y.*"),
-                None,
-                found("a", "b", "x.read y.*"),
-            ),
-            (grant.to_owned(), Some("Basic YTpi"), found("a", "b", "")),
-            (format!("{grant}&client_id=a"), Some("basic YSUyRjpiJTNB"), found("a/", "b:", "")),
-            (grant.to_owned(), Some("Bearer YTpi"), Err("invalid_client")),
-            (grant.to_owned(), Some("Basic ?"), Err("invalid_client")),
-            (grant.to_owned(), Some("Basic YQ=="), Err("invalid_client")),
-            (format!("{grant}&client_secret=b"), Some("Basic YTpi"), Err("invalid_request")),
-            (format!("{grant}&client_id=a"), None, Err("invalid_client")),
-            (format!("{grant}&client_id=a&client_id=a&client_secret=b"), None, Err("invalid_request")),
-            ("client_id=a&client_secret=b".into(), None, Err("invalid_request")),
-            ("grant_type=password&client_id=a&client_secret=b".into(), None, Err("unsupported_grant_type")),
+            ("client_id=a&client_secret=b", None, found("a b")),
+            ("x=y", Some("Basic YTpi"), found("a b")),
+            ("client_id=a%2F", Some("basic YSUyRjpiJTNB"), found("a/ b:")),
+            ("client_id=b", Some("Basic YTpi"), Err("invalid_request")),
+            ("x=y", Some("Bearer YTpi"), Err("invalid_client")),
+            ("x=y", Some("Basic ?"), Err("invalid_client")),
+            ("x=y", Some("Basic YQ=="), Err("invalid_client")),
+            ("client_secret=b", Some("Basic YTpi"), Err("invalid_request")),
+            ("client_id=a", None, Err("invalid_client")),
+            ("client_secret=b", None, Err("invalid_client")),
+            ("client_id=a&client_id=a&client_secret=b", None, Err("invalid_request")),
         ] {
-            assert_eq!(asked(&form, authorization), expected, "{form} {authorization:?}");
+            assert_eq!(asked(form, authorization, true), expected, "{form} {authorization:?}");
         }
+        assert_eq!(asked("client_id=a", None, false), found("a -"));
+        assert_eq!(asked("client_secret=b", None, false), Err("invalid_client"));
+        assert_eq!(asked("x=y", None, false), Err("invalid_client"));
     }
 }

@@ -136,7 +136,9 @@ fn doors() -> Doors {
                 rights: Rights::of(role),
             })))
         },
-        token: |_, _, _, _, _| Ok(Value::Null),
+        token: |_, _, _, _| Ok(Value::Null),
+        revoke: |_, _, _| Ok(()),
+        introspect: |_, _, _| Ok(Value::Null),
         jwks: |_| Ok(Value::Null),
         needs_setup: |_| false,
         second: |ctx, intent, permission| {

@@ -142,3 +142,59 @@ fn a_person_at_work_is_never_held_up() {
         }
     }
 }
+
+#[test]
+fn a_session_that_somebody_brings_along_is_not_the_one_that_a_sign_in_gives() {
+    let muster = Muster::start();
+    let owner = muster.owner();
+    let person = json!({ "login": "omar", "name": "Omar", "role": "viewer", "password": PASSWORD });
+    assert_eq!(muster.api("owner").post("/api/v1/identity/users", person).0, 200);
+    let attacker = muster.browser();
+    assert_eq!(attacker.post("/login", &[("login", "omar"), ("password", PASSWORD)]).0, 303);
+    let theirs = attacker.cookie();
+    let made_up = "__Host-muster=mss_0000000000000000000000000000000000000000000000000";
+    let who = |cookie: &str| muster.browser().get_with("/account", &[("cookie", cookie)]);
+    for (planted, csrf) in [(theirs.as_str(), attacker.csrf()), (made_up, String::new())] {
+        let victim = muster.browser();
+        let form = [("login", "ines"), ("password", PASSWORD), ("csrf", csrf.as_str())];
+        let (status, text) = victim.post_with("/login", &[("cookie", planted)], &form);
+        assert_eq!(status, 303, "{text}");
+        let own = victim.cookie();
+        assert_ne!(own, planted);
+        assert!(who(&own).1.contains("Inès Moreau"), "the victim is in");
+        let (status, page) = who(planted);
+        assert!(status == 303 || !page.contains("Inès Moreau"), "and what was planted is not: {status}");
+    }
+    // Signed out, the cookie is dead wherever a copy of it is.
+    let (copy, csrf, base) = (owner.cookie(), owner.csrf(), muster.base());
+    let (status, _) = owner.post_with("/logout", &[("origin", &base)], &[("csrf", &csrf)]);
+    assert_eq!((status, who(&copy).0), (303, 303));
+}
+
+#[test]
+fn a_secret_counts_in_its_own_place_only() {
+    let muster = Muster::start();
+    let made = muster.call("identity.key_create", json!({ "name": "ci", "role": "owner" }));
+    let text = made["text"].as_str().unwrap();
+    let cookie = muster.owner().cookie();
+    let value = cookie.split_once('=').unwrap().1;
+    let browser = muster.browser();
+    let path = "/api/v1/identity/users";
+    for (path, headers) in [
+        (format!("{path}?access_token={text}"), vec![]),
+        (format!("{path}?key={text}"), vec![]),
+        (path.to_owned(), vec![("x-api-key", text.to_owned())]),
+        (path.to_owned(), vec![("cookie", format!("__Host-muster={text}"))]),
+        (path.to_owned(), vec![("authorization", format!("Bearer {value}"))]),
+        (path.to_owned(), vec![("authorization", format!("Basic {text}"))]),
+        (path.to_owned(), vec![("authorization", text.to_owned())]),
+        // Who shows a key that is none is not taken for the person of a cookie.
+        (path.to_owned(), vec![("authorization", "Bearer mst_x".to_owned()), ("cookie", cookie.clone())]),
+    ] {
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let (status, text) = browser.get_with(&path, &headers);
+        assert_eq!(status, 401, "{path} {headers:?}: {text}");
+    }
+    let bearer = format!("Bearer {text}");
+    assert_eq!(browser.get_with(path, &[("authorization", &bearer)]).0, 200);
+}

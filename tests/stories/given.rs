@@ -68,11 +68,12 @@ fn no_operation_gives_a_secret_or_a_file_away_without_saying_by_which_event() {
 }
 
 /// What each of them is called with.
-fn input(name: &str, user: &Value, key: &Value) -> Value {
+fn input(name: &str, user: &Value, key: &Value, own: Option<&str>) -> Value {
     match name {
         "identity.create" => json!({ "login": "anne", "name": "Anne", "role": "viewer" }),
         "identity.reset" => json!({ "id": user }),
         "identity.key_rotate" => json!({ "id": key }),
+        "identity.key_rotate_own" => json!({ "text": own }),
         "identity.recover" => json!({ "login": "ines" }),
         "identity.import" => json!({ "csv": "login,name,role\nbea,Bea,viewer\n", "preview": false }),
         "identity.key_create" => json!({ "name": "another", "role": "viewer" }),
@@ -102,7 +103,7 @@ fn each_of_them_is_told_before_it_answers() {
             continue;
         }
         let before = store.last_change();
-        let mut input = input(op.name, &user, &key);
+        let mut input = input(op.name, &user, &key, api.bearer.as_deref());
         let mut path = op.path.to_owned();
         if let Some(id) = input.get("id").filter(|_| path.contains("{id}")).cloned() {
             path = path.replace("{id}", id.as_str().unwrap());

@@ -11,7 +11,7 @@ use crate::harness::{Api, Muster, until};
 
 const VALUE: &str = "hunter2TheKeyOfTheNas";
 
-fn lies_in(folder: &Path, bytes: &[u8]) -> bool {
+pub(crate) fn lies_in(folder: &Path, bytes: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         match path.is_dir() {

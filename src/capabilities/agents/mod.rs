@@ -54,6 +54,10 @@ impl Capability for Agents {
         "agents"
     }
 
+    fn knows_parts(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> &'static [EventKind] {
         events::EVENTS
     }

@@ -124,7 +124,7 @@ fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     };
     let page = ops::list(ctx, asked)?;
     let over = page.items.into_iter().filter(|view| view.state.is_over());
-    let sees_marks = ctx.actor.may_open("approvals.read");
+    let sees_marks = ctx.may_open("approvals.read");
     let marked = if sees_marks { store::marks(&ctx.read()?, ctx.tenant)?.len() } else { 0 };
     html(&ApprovalListPage {
         shell: Shell::new(ctx, request, "Approvals", "/approvals").live("approvals"),
@@ -166,7 +166,7 @@ fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         may_withdraw: view.own
             && (view.state == State::Waiting || view.state == State::Approved && view.collected),
         may_collect: view.own && view.state == State::Approved && view.collected && !late,
-        audited: ctx.actor.may_open("audit.read"),
+        audited: ctx.may_open("audit.read"),
         view,
     })
 }
@@ -239,7 +239,7 @@ fn marks_page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<Error>) -> Re
         markable: marked.markable.iter().filter(|one| free(one)).cloned().collect(),
         marks,
         deciders: marked.deciders,
-        may_mark: ctx.actor.may_open("approvals.mark"),
+        may_mark: ctx.may_open("approvals.mark"),
         permission: if failed.is_some() { request.field("permission").to_owned() } else { String::new() },
         why: if failed.is_some() { request.field("why").to_owned() } else { String::new() },
         error: failed

@@ -226,7 +226,25 @@ pub(super) const EVENTS: &[EventKind] = &[
         Category::Trust,
         "identity.key_rotated",
         "An API key has a new text; the old one works for a while",
-        &["name", "old_until"],
+        &["name", "old_until", "by"],
+    ),
+    EventKind::notable(
+        Category::Access,
+        "identity.family_begun",
+        "A program got a refresh token, with which it goes on without its key's text",
+        &["name", "family", "scope", "until"],
+    ),
+    EventKind::notable(
+        Category::Access,
+        "identity.family_ended",
+        "A refresh token was ended, with every token that came of it",
+        &["name", "family", "because"],
+    ),
+    EventKind::alarm(
+        Category::Access,
+        "identity.family_reused",
+        "A refresh token that was spent came again: there may be a copy of it, so all that came of it was ended",
+        &["name", "family", "refreshes", "last_from"],
     ),
     EventKind::notable(
         Category::Trust,

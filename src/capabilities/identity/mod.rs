@@ -30,7 +30,10 @@ pub use door::{login_link, needs_setup, setup_code};
 pub use factors::{
     CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
 };
-pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
+pub use keys::{
+    FamilyView, KeyChanged, KeyChosen, KeyMade, introspect as introspect_token, issue as issue_token, jwks,
+    key_actor, revoke as revoke_token,
+};
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
 pub use people::{Exported, ImportAsked, Imported, Profile};
@@ -168,6 +171,7 @@ impl Capability for Identity {
             "identity_links",
             "identity_setup",
             "identity_signers",
+            "identity_families",
             "identity_totps",
             "identity_codes",
         ]

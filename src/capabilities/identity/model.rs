@@ -274,6 +274,9 @@ pub(super) struct ApiKey {
     /// The text from before the last rotation, while it goes on.
     #[serde(default)]
     pub old: Option<OldText>,
+    /// When its program replaced its text by itself, in the last day.
+    #[serde(default)]
+    pub rotations: Vec<Timestamp>,
     /// Short-lived tokens of another epoch do not work.
     #[serde(default)]
     pub epoch: u32,
@@ -305,6 +308,19 @@ pub(super) struct OldText {
     pub until: Timestamp,
     /// When it was last used, to the minute.
     pub last_used: Option<Timestamp>,
+    /// Whether the program itself replaced it.
+    #[serde(default)]
+    pub own: bool,
+    /// Whether the text that replaced it has been used.
+    #[serde(default)]
+    pub followed: bool,
+}
+
+impl OldText {
+    /// Whether the program itself replaced it, and has not shown yet that it got the answer.
+    pub(super) fn is_unfollowed(&self) -> bool {
+        self.own && !self.followed
+    }
 }
 
 impl ApiKey {

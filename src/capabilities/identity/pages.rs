@@ -8,7 +8,7 @@ use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::people::Profile;
 use super::{factors, own, people, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr, told};
+use crate::kit::{Actor, ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr, told};
 
 /// Adds the routes.
 pub(super) fn routes(pages: &mut Pages) {
@@ -84,10 +84,13 @@ fn done(path: &str, text: &str) -> Result<Reply> {
     told(path, Ok(text.to_owned()))
 }
 
-/// Errors that belong to a form or list stand there; all others get the error page.
-pub(super) fn shown(error: Error) -> Result<Error> {
+/// Errors that belong to a form or list stand there; all others get the error page, or lead to where a proof is shown.
+pub(super) fn shown(ctx: &Ctx<'_>, error: Error) -> Result<Error> {
     match error.kind() {
-        Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::TooMany | Kind::Unavailable => Ok(error),
+        Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::NotFound => Ok(error),
+        Kind::TooMany | Kind::Unavailable => Ok(error),
+        // At the door, where nobody is known, it is said in the form too.
+        Kind::Unauthenticated if matches!(ctx.actor, Actor::Anonymous) => Ok(error),
         _ => Err(error),
     }
 }
@@ -123,7 +126,7 @@ fn account_page(
 fn rename(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match request.field("name").parse().and_then(|name| ops::rename(ctx, name)) {
         Ok(_) => done("/account", "Your name is changed"),
-        Err(error) => account_page(ctx, request, Some(shown(error)?), None),
+        Err(error) => account_page(ctx, request, Some(shown(ctx, error)?), None),
     }
 }
 
@@ -132,7 +135,7 @@ fn change_password(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         .and_then(|new| ops::password(ctx, PasswordChanged { old: typed(request, "old"), new }));
     match changed {
         Ok(_) => done("/account", "Your password is changed; your other sessions have ended"),
-        Err(error) => account_page(ctx, request, None, Some(shown(error)?)),
+        Err(error) => account_page(ctx, request, None, Some(shown(ctx, error)?)),
     }
 }
 
@@ -182,7 +185,7 @@ fn people_page(
 
 /// The list with what went wrong above it.
 fn refused(ctx: &Ctx<'_>, request: &PageRequest, error: Error) -> Result<Reply> {
-    let error = shown(error)?;
+    let error = shown(ctx, error)?;
     people_page(ctx, request, error.kind().status(), |page| page.error = explain(&error))
 }
 
@@ -198,7 +201,7 @@ fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match made {
         Ok(made) => link_shown(ctx, request, made),
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             people_page(ctx, request, error.kind().status(), |page| {
                 page.person = Typed {
                     login: request.field("login").into(),

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::factors;
 use super::model::{self, ApiKey, State, User};
 use super::roles::{self, Granted};
-use super::store::{self, KEYS, KEYS_BY_DIGEST, LINKS, LOGINS, SESSIONS, SESSIONS_BY_USER, SETUP, USERS};
+use super::store::{
+    self, FAMILIES, KEYS, KEYS_BY_DIGEST, LINKS, LOGINS, SESSIONS, SESSIONS_BY_USER, SETUP, USERS,
+};
+use super::{factors, keys};
 use crate::base::{Error, KeyId, Result, UserId};
 use crate::engine::store::{Read, Snapshot};
 use crate::kit::{Change, Ctx, Difference, Findings, Restored, Returnable};
@@ -15,7 +17,7 @@ use crate::kit::{Change, Ctx, Difference, Findings, Restored, Returnable};
 /// Sessions and links that a restore ends.
 const ENTRIES_MAX: usize = 100_000;
 
-/// Every session, one-time link and setup code ends, for their end since may have been given up with the rest. Who was
+/// Every session, refresh token, one-time link and setup code ends, for their end since may have been given up with the rest. Who was
 /// disabled since stays disabled, a key that was revoked stays revoked, and nobody gets a role back that was taken away.
 pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restored) -> Result<()> {
     let tenant = ctx.tenant;
@@ -27,6 +29,7 @@ pub(super) fn restored(ctx: &Ctx<'_>, change: &mut Change<'_>, restored: &Restor
     }
     change.tx.delete(&SETUP, &tenant)?;
     factors::recovery::restored(ctx, change, restored)?;
+    keys::restored(ctx, change)?;
     // A text that was replaced since may be in other hands, and nobody here knows the one that replaced it.
     for (subject, last) in restored.last_of(&["identity.key_revoked", "identity.key_rotated"]) {
         let Ok(id) = subject.parse::<KeyId>() else { continue };
@@ -153,6 +156,13 @@ pub(super) fn check(ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
         findings.demand(leads, format!("identity_keys_by_digest {id}"), "there is no such key", RESTORE);
         Ok(())
     })?;
+    findings.each_row(ctx, &FAMILIES, |findings, read, (tenant, key, id), family| {
+        let place = || format!("identity_families {id}");
+        findings.demand(family.id == *id, place(), "the row is of another family", SIGN_OUT);
+        let known = read.has(&KEYS, &(*tenant, *key))?;
+        findings.demand(known, place(), "its key is not there", "none is needed: nobody can use it");
+        Ok(())
+    })?;
     findings.each_row(ctx, &LINKS, |findings, read, (tenant, _), link| {
         let known = read.has(&USERS, &(*tenant, link.user))?;
         let place = format!("identity_links of {}", link.user);
@@ -217,7 +227,7 @@ mod tests {
     use crate::base::{TenantId, Timestamp};
     use crate::capabilities::identity::model::Digest;
     use crate::capabilities::identity::ops::{self, UserChanged, UserChosen};
-    use crate::capabilities::identity::{keys, login_link, session_actor, tests as identity};
+    use crate::capabilities::identity::{login_link, session_actor, tests as identity};
     use crate::kit::{ById, Nothing, Role, Undone, recovery_sample};
 
     fn person(ctx: &Ctx<'_>, login: &str, role: Role) -> UserId {

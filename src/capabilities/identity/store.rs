@@ -1,17 +1,17 @@
 //! Tables of people, sessions, keys and one-time links.
 
 use super::factors::store as factors;
-use super::keys::SignerRow;
+use super::keys::{Family, SignerRow};
 use super::model::{ApiKey, Digest, Link, Session, User};
 use super::roles::MadeRole;
-use crate::base::{Error, KeyId, Result, SessionId, TenantId, UserId};
+use crate::base::{Error, FamilyId, KeyId, Result, SessionId, TenantId, UserId};
 use crate::engine::clock::Clock;
 use crate::engine::crypto;
 use crate::engine::store::{Key, Read, Table, Tx};
 use crate::kit::Site;
 
 /// Names of the tables, for checks.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     "identity_users",
     "identity_logins",
     "identity_sessions",
@@ -22,6 +22,7 @@ pub(super) const NAMES: [&str; 16] = [
     "identity_setup",
     "identity_roles",
     "identity_signers",
+    "identity_families",
     factors::NAMES[0],
     factors::NAMES[1],
     factors::NAMES[2],
@@ -77,6 +78,9 @@ pub(super) static ROLES: Table<(TenantId, String), MadeRole> = Table::new(NAMES[
 
 /// Who signs short-lived tokens, or has signed some that are not over, by the identifier of its public key.
 pub(super) static SIGNERS: Table<(TenantId, String), SignerRow> = Table::new(NAMES[9]);
+
+/// Families of refresh tokens, by the key that they come of.
+pub(super) static FAMILIES: Table<(TenantId, KeyId, FamilyId), Family> = Table::new(NAMES[10]);
 
 /// Everybody, in the order in which they were added.
 pub(super) fn users(read: &impl Read, tenant: TenantId) -> Result<Vec<User>> {

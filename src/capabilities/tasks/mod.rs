@@ -37,6 +37,10 @@ impl Capability for Tasks {
         "tasks"
     }
 
+    fn knows_parts(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> &'static [EventKind] {
         events::EVENTS
     }

@@ -31,6 +31,10 @@ impl Capability for Telemetry {
         "telemetry"
     }
 
+    fn knows_parts(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> &'static [EventKind] {
         events::EVENTS
     }

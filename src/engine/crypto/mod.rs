@@ -44,6 +44,6 @@ pub use private::{private_folder, write_private};
 pub use signer::Signer;
 pub use supplied::Supplied;
 pub use tls::{Minimum, Pin, ServerTls, client_config};
-pub use tokens::{digest, token, well_formed};
+pub use tokens::{digest, is_marked, marked_token, token, well_formed};
 pub use totp::{TOTP_DIGITS, TOTP_STEP_SECONDS, TotpSecret, totp_step};
 pub use vault::Vault;

@@ -5,6 +5,7 @@ use crate::engine::clock::Clock;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const BODY_CHARACTERS: usize = 43;
 const CHECK_CHARACTERS: usize = 6;
+const MARK_CHARACTERS: usize = 22;
 
 /// A new token `{prefix}_{43 characters}{6 characters of checksum}` of 256 random bits, and its digest to keep.
 pub fn token(prefix: &str, clock: &Clock) -> (String, [u8; 32]) {
@@ -12,6 +13,25 @@ pub fn token(prefix: &str, clock: &Clock) -> (String, [u8; 32]) {
     text.push_str(&checksum(&text));
     let digest = digest(&text);
     (text, digest)
+}
+
+/// A token like those of [`token`] with a mark at its end, which only who has `key` can make: so whoever keeps the key
+/// knows every token that it ever marked, and keeps no list of them.
+pub fn marked_token(prefix: &str, key: &[u8; 32], clock: &Clock) -> String {
+    let (text, _) = token(prefix, clock);
+    let mark = mark(&text, key);
+    format!("{text}.{mark}")
+}
+
+/// Whether a token was marked with this key.
+pub fn is_marked(text: &str, key: &[u8; 32]) -> bool {
+    // Hashes compare in constant time.
+    let fits = |given: &str, made: &str| blake3::hash(given.as_bytes()) == blake3::hash(made.as_bytes());
+    text.split_once('.').is_some_and(|(body, given)| well_formed(body) && fits(given, &mark(body, key)))
+}
+
+fn mark(text: &str, key: &[u8; 32]) -> String {
+    base62(&blake3::keyed_hash(key, text.as_bytes()).as_bytes()[..16], MARK_CHARACTERS)
 }
 
 /// What is kept of a token and looked up by. The token itself has 256 bits, so a fast hash is enough.
@@ -66,5 +86,20 @@ mod tests {
         }
         assert_ne!(token("mst", &clock).0, text);
         assert_eq!(base62(&[0xff; 32], 43).len(), 43);
+    }
+
+    #[test]
+    fn a_mark_is_made_by_who_has_the_key() {
+        let clock = Clock::system();
+        let (key, other) = ([7; 32], [8; 32]);
+        let text = marked_token("msr_x", &key, &clock);
+        assert_eq!(text.len(), 5 + 1 + 43 + 6 + 1 + 22);
+        assert!(is_marked(&text, &key) && !is_marked(&text, &other));
+        let (body, mark) = text.split_once('.').unwrap();
+        let (fresh, _) = token("msr_x", &clock);
+        for bad in [body, mark, "", ".", &format!("{body}."), &format!("{fresh}.{mark}"), &format!("{text}x")]
+        {
+            assert!(!is_marked(bad, &key), "{bad}");
+        }
     }
 }

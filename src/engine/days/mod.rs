@@ -13,6 +13,7 @@
 //! Invariant: a damaged frame that is known to have been synced stays where it is, so that `verify` can name it.
 
 pub mod bytes;
+mod recover;
 mod seal;
 mod verify;
 
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+pub use recover::{Sealed, forgotten, open_journal};
 pub use seal::fits;
 pub use verify::{Damage, Verified};
 

@@ -3,45 +3,30 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
 use super::codec::{self, Record};
 use super::{Block, Inner, Options, Order, RESERVE_BYTES, SHARDS, Source};
-use crate::base::{Result, Timestamp};
-use crate::engine::days::{self, Days, Place, day_of};
-use crate::engine::journal::{self, Journal, Seal};
+use crate::base::Result;
+use crate::engine::days::{Days, Place, Sealed, forgotten, open_journal};
+use crate::engine::journal;
 
 pub(super) const MAGIC: [u8; 4] = *b"MLB\x01";
 pub(super) const MARKS: &str = "watermarks";
 
-/// Which positions of a source lie in sound blocks of a day.
-type Sealed = HashMap<(u128, i32), Vec<(u64, u64)>>;
-
 impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
-        days::fits(&folder.join("blocks"), "blocks", options.seal.is_some())?;
         let mut kept = journal::Options::new("logs");
         kept.segment_bytes_max = options.segment_bytes_max;
         kept.seal = options.seal.clone();
         kept.reserve_bytes = RESERVE_BYTES;
-        let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
-        let newest = match recovered.last {
-            0 => newest_record(&folder.join("blocks"), options.seal.clone())?,
-            _ => 0,
-        };
-        if newest > 0 {
-            // Day files came back without their journal: its numbers go on after theirs, or new lines would look as if
-            // they lay in these blocks already, and would have come before them.
-            drop(journal);
-            fs::remove_dir_all(folder.join("journal"))?;
-            kept.first_number = newest + 1;
-            (journal, recovered) = Journal::open(&folder.join("journal"), kept)?;
-        }
+        let (journal, recovered) = open_journal(folder, MAGIC, kept, |header| {
+            Ok(codec::record_of(codec::header(header)?.position_last))
+        })?;
         let mut sources: HashMap<u128, Source> = HashMap::new();
-        let mut sealed = Sealed::new();
+        let mut sealed = Sealed::default();
         let synced = |bytes: &[u8]| {
             let header = codec::header(bytes);
             header.is_ok_and(|h| h.lines > 0 && codec::record_of(h.position_last) < recovered.first)
@@ -57,7 +42,7 @@ impl Inner {
                 let source = sources.entry(header.source).or_default();
                 if header.lines == 0 {
                     source.blocks.retain(|block| block.place.day != place.day);
-                    sealed.remove(&(header.source, place.day));
+                    sealed.forget(header.source, place.day);
                     return Ok(());
                 }
                 // Only a block whose records may be replayed can be one that no sync has completed.
@@ -74,7 +59,7 @@ impl Inner {
                     source.blocks.pop();
                 }
                 if recent {
-                    let ranges = sealed.entry((header.source, place.day)).or_default();
+                    let ranges = sealed.of(header.source, place.day);
                     ranges.retain(|(_, last)| *last < header.position_first);
                     ranges.push((header.position_first, header.position_last));
                 }
@@ -107,14 +92,12 @@ impl Inner {
     fn replay(&self, from: u64, through: u64, sealed: &Sealed) -> Result<()> {
         let oldest = (self.options.clock.now() - self.options.retention).milliseconds();
         let arrived = self.options.clock.monotonic();
-        let mut forgotten: HashMap<u128, u64> = HashMap::new();
-        self.journal.replay(from, |number, payload| {
-            if codec::is_forget(payload)
-                && let Record::Forget(source) = codec::read(number, payload)?
-            {
-                forgotten.insert(source, number);
-            }
-            Ok(())
+        let forgotten = forgotten(&self.journal, from, |number, payload| match codec::is_forget(payload) {
+            true => Ok(match codec::read(number, payload)? {
+                Record::Forget(source) => Some(source),
+                Record::Lines { .. } | Record::Barrier => None,
+            }),
+            false => Ok(None),
         })?;
         let mut order = self.order.lock();
         // The file of watermarks may be older than what was forgotten.
@@ -130,33 +113,13 @@ impl Inner {
                 let mark = order.marks.entry(source).or_insert(sequence);
                 *mark = sequence.max(*mark);
             }
-            let lost = lines.into_iter().filter(|line| {
-                let day = day_of(Timestamp::from_milliseconds(line.at));
-                let ranges = sealed.get(&(source, day)).map_or(&[][..], Vec::as_slice);
-                line.at >= oldest
-                    && !ranges.iter().any(|(first, last)| (*first..=*last).contains(&line.position))
-            });
+            let lost = lines
+                .into_iter()
+                .filter(|line| line.at >= oldest && !sealed.holds(source, line.at, line.position));
             self.take_in(source, arrived, lost);
             Ok(())
         })
     }
-}
-
-/// The highest number of a record that lies in a block.
-fn newest_record(blocks: &Path, seal: Option<Arc<dyn Seal>>) -> Result<u64> {
-    let mut newest = 0;
-    Days::open(
-        blocks,
-        "blocks",
-        MAGIC,
-        seal,
-        |_| true,
-        |_, _, bytes| {
-            newest = codec::record_of(codec::header(bytes)?.position_last).max(newest);
-            Ok(())
-        },
-    )?;
-    Ok(newest)
 }
 
 impl Block {

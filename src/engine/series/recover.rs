@@ -10,37 +10,22 @@ use parking_lot::{Mutex, RwLock};
 use super::head::{Block, Source};
 use super::record::Record;
 use super::{Inner, Options, RESERVE_BYTES, SHARDS, codec, record};
-use crate::base::{Result, Timestamp};
-use crate::engine::days::{self, Days, day_of};
-use crate::engine::journal::{self, Journal, Seal};
+use crate::base::Result;
+use crate::engine::days::{Days, Sealed, forgotten, open_journal};
+use crate::engine::journal;
 
 pub(super) const MAGIC: [u8; 4] = *b"MSB\x01";
 
-/// Which records of a source lie in sound blocks of a day, as ranges of numbers.
-type Sealed = HashMap<(u128, i32), Vec<(u64, u64)>>;
-
 impl Inner {
     pub(super) fn open(folder: &Path, options: Options) -> Result<Inner> {
-        days::fits(&folder.join("blocks"), "blocks", options.seal.is_some())?;
         let mut kept = journal::Options::new("series");
         kept.segment_bytes_max = options.segment_bytes_max;
         kept.seal = options.seal.clone();
         kept.reserve_bytes = RESERVE_BYTES;
-        let (mut journal, mut recovered) = Journal::open(&folder.join("journal"), kept.clone())?;
-        let newest = match recovered.last {
-            0 => newest_record(&folder.join("blocks"), options.seal.clone())?,
-            _ => 0,
-        };
-        if newest > 0 {
-            // Day files came back without their journal: its numbers go on after theirs, or new records would look as if
-            // they lay in these blocks already.
-            drop(journal);
-            std::fs::remove_dir_all(folder.join("journal"))?;
-            kept.first_number = newest + 1;
-            (journal, recovered) = Journal::open(&folder.join("journal"), kept)?;
-        }
+        let (journal, recovered) =
+            open_journal(folder, MAGIC, kept, |header| Ok(codec::header(header)?.record_last))?;
         let mut sources: HashMap<u128, Source> = HashMap::new();
-        let mut sealed = Sealed::new();
+        let mut sealed = Sealed::default();
         let mut texts = HashSet::new();
         let mut forgotten = HashSet::new();
         let synced =
@@ -56,7 +41,7 @@ impl Inner {
                 let source = sources.entry(header.source).or_default();
                 if header.ticks == 0 {
                     source.blocks.retain(|block| block.place.day != place.day);
-                    sealed.remove(&(header.source, place.day));
+                    sealed.forget(header.source, place.day);
                     forgotten.insert(header.source);
                     return Ok(());
                 }
@@ -65,7 +50,7 @@ impl Inner {
                     if days.read(place)?.is_none() {
                         return Ok(());
                     }
-                    let ranges = sealed.entry((header.source, place.day)).or_default();
+                    let ranges = sealed.of(header.source, place.day);
                     ranges.push((header.record_first, header.record_last));
                 }
                 names_of(source, &header, &mut texts);
@@ -108,14 +93,12 @@ impl Inner {
     fn replay(&self, from: u64, sealed: &Sealed) -> Result<()> {
         let oldest = (self.options.clock.now() - self.options.retention).milliseconds();
         let arrived = self.options.clock.monotonic();
-        let mut forgotten: HashMap<u128, u64> = HashMap::new();
-        self.journal.replay(from, |number, payload| {
-            if record::is_forget(payload)
-                && let Record::Forget(source) = record::read(payload)?
-            {
-                forgotten.insert(source, number);
-            }
-            Ok(())
+        let forgotten = forgotten(&self.journal, from, |_, payload| match record::is_forget(payload) {
+            true => Ok(match record::read(payload)? {
+                Record::Forget(source) => Some(source),
+                Record::Ticks(_) => None,
+            }),
+            false => Ok(None),
         })?;
         self.journal.replay(from, |number, payload| {
             match record::read(payload)? {
@@ -124,9 +107,7 @@ impl Inner {
                         if forgotten.get(&tick.source).is_some_and(|last| number < *last) {
                             continue;
                         }
-                        let day = day_of(Timestamp::from_milliseconds(tick.at));
-                        let ranges = sealed.get(&(tick.source, day)).map_or(&[][..], Vec::as_slice);
-                        if !ranges.iter().any(|(first, last)| (*first..=*last).contains(&number)) {
+                        if !sealed.holds(tick.source, tick.at, number) {
                             self.take_in(number, arrived, tick.source, tick.at, tick.values.into_iter());
                         }
                     }
@@ -137,23 +118,6 @@ impl Inner {
         })?;
         Ok(())
     }
-}
-
-/// The highest number of a record that lies in a block.
-fn newest_record(blocks: &Path, seal: Option<Arc<dyn Seal>>) -> Result<u64> {
-    let mut newest = 0;
-    Days::open(
-        blocks,
-        "blocks",
-        MAGIC,
-        seal,
-        |_| true,
-        |_, _, bytes| {
-            newest = codec::header(bytes)?.record_last.max(newest);
-            Ok(())
-        },
-    )?;
-    Ok(newest)
 }
 
 fn names_of(source: &mut Source, header: &codec::Header, texts: &mut HashSet<Arc<str>>) {

@@ -26,7 +26,7 @@ use super::roles::Granted;
 use super::store::{self, LINKS, LOGINS, SETUP, USERS};
 use super::{memory, sessions, sso};
 use crate::base::buckets::Buckets;
-use crate::base::{Error, Kind, Name, Result, SessionId, UserId, machine};
+use crate::base::{Error, Name, Result, SessionId, UserId, machine};
 use crate::engine::crypto::{hash_password, verify_password, well_formed};
 use crate::engine::store::Read;
 use crate::kit::{Actor, Change, Ctx, Rights, Role, Site};
@@ -181,14 +181,8 @@ pub(super) fn sign_in(ctx: &Ctx<'_>, login: &str, password: &str, next: &str) ->
     };
     let Some(user) = user.as_ref().filter(|_| fits) else {
         // The hash above was paid for whoever it is; a directory comes after it.
-        let failed = |error: Error| {
-            if error.kind() == Kind::Unavailable {
-                memory.pairs.lock().give_back(&pair);
-                memory.addresses.lock().give_back(&address);
-            }
-            error
-        };
-        let entered = sso::directory::sign_in(ctx, user.as_ref(), &login, password, next).map_err(failed)?;
+        // What it cannot answer counts as a try: for some it was a wrong password of this site.
+        let entered = sso::directory::sign_in(ctx, user.as_ref(), &login, password, next)?;
         let entered = entered.ok_or_else(wrong)?;
         match entered {
             Entered::In(_) => memory.pairs.lock().clear(&pair),

@@ -7,6 +7,7 @@ use askama::Template;
 use super::{Entered, SetUp};
 use crate::base::{Error, Kind, Result, Secret, limits};
 use crate::capabilities::identity::model::Purpose;
+use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::sessions::{self, COOKIE};
 use crate::capabilities::identity::{factors, people, sso};
 use crate::kit::{Actor, Cookie, Ctx, PageRequest, Pages, Reply, Shell, query};
@@ -126,11 +127,6 @@ fn go(path: &str) -> Result<Reply> {
     Ok(Reply::Redirect(path.to_owned(), Vec::new()))
 }
 
-/// Internal errors are for the error page and the log; all others stand in the form.
-pub(super) fn shown(error: Error) -> Result<Error> {
-    if error.kind() == Kind::Internal { Err(error) } else { Ok(error) }
-}
-
 fn login(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if super::needs_setup(ctx.site) {
         return go("/setup");
@@ -170,7 +166,7 @@ fn log_in(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match super::sign_in(ctx, login, typed(request, "password").expose(), &next) {
         Ok(how_far) => entered(ctx, request, how_far, &next),
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             if matches!(error.kind(), Kind::Unauthenticated | Kind::Forbidden) {
                 super::tell_failure(ctx, login)?;
             }
@@ -200,7 +196,7 @@ fn link_page(ctx: &Ctx<'_>, request: &PageRequest, token: &str, failed: Option<E
             page.name = user.name.to_string();
             page.login = user.login;
         }
-        Err(error) => (status, page.error) = (error.kind().status(), explain(&shown(error)?)),
+        Err(error) => (status, page.error) = (error.kind().status(), explain(&shown(ctx, error)?)),
     }
     if let Some(error) = failed {
         (status, page.error) = (error.kind().status(), explain(&error));
@@ -213,7 +209,7 @@ fn use_link(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let used = typed_twice(request).and_then(|password| super::use_link(ctx, token, password.expose()));
     match used {
         Ok(how_far) => entered(ctx, request, how_far, "/"),
-        Err(error) => link_page(ctx, request, token, Some(shown(error)?)),
+        Err(error) => link_page(ctx, request, token, Some(shown(ctx, error)?)),
     }
 }
 
@@ -261,7 +257,7 @@ fn set_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     });
     match entered {
         Ok(cookie) => signed_in(ctx, cookie, "/"),
-        Err(error) => setup_page(ctx, request, Some(shown(error)?)),
+        Err(error) => setup_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 

@@ -6,9 +6,9 @@ use super::attempts::{self, Attempt};
 use super::{address, enter, take};
 use crate::base::{Error, Kind, Result, UserId};
 use crate::capabilities::identity::factors::{self, Asks, Means, Step};
-use crate::capabilities::identity::memory;
 use crate::capabilities::identity::model::User;
 use crate::capabilities::identity::store::USERS;
+use crate::capabilities::identity::{memory, sso};
 use crate::engine::store::Read;
 use crate::kit::{Change, Ctx};
 
@@ -36,15 +36,26 @@ pub(super) struct In {
 
 /// The attempt with its person, and what is left to do.
 pub(super) fn look(ctx: &Ctx<'_>, text: &str) -> Result<(Attempt, User, Step)> {
-    let over = || Error::unauthenticated("this sign-in is over").hint("begin again");
     let attempt = attempts::look(ctx, text)?;
     let read = ctx.read()?;
-    let user: User = read
-        .get(&USERS, &(attempt.tenant, attempt.user))?
-        .filter(|user: &User| user.is_active() && user.password == attempt.password)
-        .ok_or_else(over)?;
+    let user: User =
+        read.get(&USERS, &(attempt.tenant, attempt.user))?.filter(User::is_active).ok_or_else(over)?;
+    still_stands(&read, &attempt, &user)?;
     let step = factors::step(&read, attempt.tenant, &user)?;
     Ok((attempt, user, step))
+}
+
+fn over() -> Error {
+    Error::unauthenticated("this sign-in is over").hint("begin again")
+}
+
+/// What was shown first counts as long as it would count now.
+fn still_stands(read: &impl Read, attempt: &Attempt, user: &User) -> Result<()> {
+    let proven = match &attempt.proof {
+        Some(proof) => sso::still_proves(read, attempt.tenant, user.id, proof)?,
+        None => true,
+    };
+    if proven && user.password == attempt.password { Ok(()) } else { Err(over()) }
 }
 
 /// Goes through the second step; the attempt ends with it.
@@ -112,9 +123,7 @@ fn step_in(ctx: &Ctx<'_>, attempt: &Attempt, user: &User, second: &Second<'_>) -
     };
     let mut note = None;
     let check = |change: &mut Change<'_>, now: &mut User| -> Result<Value> {
-        if now.password != attempt.password {
-            return Err(Error::unauthenticated("this sign-in is over").hint("begin again"));
-        }
+        still_stands(&*change.tx, attempt, now)?;
         let mut detail = json!({});
         match second {
             Second::Code(code) => note = factors::spend_totp(ctx, change, now.id, code)?,

@@ -11,6 +11,7 @@ use crate::capabilities::identity::door::pages::second::json as script;
 use crate::capabilities::identity::door::pages::{cookie, explain, typed};
 use crate::capabilities::identity::door::{self, check_own_password};
 use crate::capabilities::identity::model::User;
+use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::sessions;
 use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::{own, roles};
@@ -83,14 +84,6 @@ fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     html(&HelpPage { shell: Shell::new(ctx, request, "Signing in", "/help/signing-in") })
 }
 
-/// Errors that a form says; all others have a page of their own, or lead to it.
-fn shown(error: Error) -> Result<Error> {
-    match error.kind() {
-        Kind::Invalid | Kind::Conflict | Kind::TooMany | Kind::Unavailable => Ok(error),
-        _ => Err(error),
-    }
-}
-
 fn done(path: &str, text: &str) -> Result<Reply> {
     told(path, Ok(text.to_owned()))
 }
@@ -128,7 +121,7 @@ fn page(
 }
 
 fn refused(ctx: &Ctx<'_>, request: &PageRequest, error: Error) -> Result<Reply> {
-    let error = shown(error)?;
+    let error = shown(ctx, error)?;
     page(ctx, request, error.kind().status(), |page| page.error = explain(&error))
 }
 
@@ -142,7 +135,7 @@ fn add_totp(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
             done("/account/factors", &note.unwrap_or_else(|| "The authenticator app is added".into()))
         }
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             page(ctx, request, error.kind().status(), |page| page.totp_error = explain(&error))
         }
     }
@@ -180,7 +173,7 @@ fn add_passkey(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match added {
         Ok(()) => done("/account/factors", "The passkey is added"),
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             page(ctx, request, error.kind().status(), |page| page.passkey_error = explain(&error))
         }
     }
@@ -229,7 +222,7 @@ fn prove(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let next = door::pages::local(request.field("next"));
     match raise(ctx, request) {
         Ok(value) => Ok(Reply::Redirect(next, vec![cookie(ctx, value)?])),
-        Err(error) => confirm_page(ctx, request, &next, Some(shown(error)?)),
+        Err(error) => confirm_page(ctx, request, &next, Some(shown(ctx, error)?)),
     }
 }
 
@@ -311,6 +304,6 @@ fn change_rules(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     });
     match changed {
         Ok(_) => done("/people/rules", "The rules are changed"),
-        Err(error) => rules_page(ctx, request, wanted, Some(shown(error)?)),
+        Err(error) => rules_page(ctx, request, wanted, Some(shown(ctx, error)?)),
     }
 }

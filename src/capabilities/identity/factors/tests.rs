@@ -419,4 +419,5 @@ fn passkeys_have_names_and_a_bound_and_are_nobody_elses() {
     assert!(text.contains("Laptop") && text.contains("muster.test") && !text.contains("style="));
 }
 
+mod arrived;
 mod rules;

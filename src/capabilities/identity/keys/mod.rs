@@ -2,13 +2,16 @@
 //!
 //! A key has roles, and may be narrowed to some of their permissions and to some networks. Its text can be replaced while
 //! the one before goes on for a while, so that a program is moved over without a gap. For a short-lived token the text is
-//! exchanged at `/oauth/token`.
+//! exchanged at `/oauth/token`; with a refresh token a program goes on without the text (`families`). A program may
+//! replace its own text by itself (`own`).
 //!
 //! Invariant: of a text only the digest is kept; it is shown once.
 //! Invariant: a key never gives more than its roles, and whoever gets a text could have given all that it gives.
 //! Invariant: a key has at most two texts that work.
 
+mod families;
 pub(super) mod ops;
+mod own;
 pub(super) mod pages;
 #[cfg(test)]
 mod tests;
@@ -17,17 +20,19 @@ mod tokens;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub(super) use families::{Family, restored};
+pub use families::{FamilyView, introspect, revoke};
 pub use ops::{KeyChanged, KeyChosen, KeyMade};
 pub(super) use tokens::SignerRow;
 pub use tokens::{issue, jwks};
 
-use super::model::{ApiKey, Digest, KEYS_MAX};
+use super::model::{ApiKey, Digest, KEYS_MAX, OldText};
 use super::store::{KEYS, KEYS_BY_DIGEST};
 use super::{memory, roles};
-use crate::base::{Error, Result, TenantId};
+use crate::base::{Error, KeyId, Result, TenantId, Timestamp};
 use crate::engine::crypto::{looks_like_jwt, well_formed};
 use crate::engine::store::Read;
-use crate::kit::{Actor, Ctx, Grant, HOME, Permissions, Rights, Site};
+use crate::kit::{Actor, Ctx, Grant, HOME, Permissions, Rights, Role, Site};
 
 /// First letters of a key's text.
 const PREFIX: &str = "mst";
@@ -66,11 +71,22 @@ fn by_text(site: &Site, text: &str) -> Result<Option<Found>> {
         return Ok(None);
     }
     site.tenants.admit(tenant)?;
-    let mut rights = roles::rights(&read, tenant, &key.grants, now)?;
-    if let Some(only) = &key.only {
-        rights = narrowed(&rights, only);
-    }
+    let rights = rights(&read, tenant, &key, now)?;
     Ok(Some(Found { tenant, key, digest, rights }))
+}
+
+/// What a key gives at this moment.
+fn rights(read: &impl Read, tenant: TenantId, key: &ApiKey, now: Timestamp) -> Result<Rights> {
+    let rights = roles::rights(read, tenant, &key.grants, now)?;
+    Ok(match &key.only {
+        Some(only) => narrowed(&rights, only),
+        None => rights,
+    })
+}
+
+/// A context in which a key acts on what is its own, such as its text: that needs no role. It stays in here.
+fn own<'a>(ctx: &Ctx<'a>, key: KeyId, name: &str) -> Ctx<'a> {
+    Ctx { actor: Actor::Key { key, name: name.to_owned(), rights: Rights::of(Role::Owner) }, ..ctx.clone() }
 }
 
 /// Of the rights what `only` includes too.
@@ -102,7 +118,9 @@ fn note_use(site: &Site, found: &Found, from: &str) -> Result<()> {
         _ => found.key.last_used,
     };
     let last = memory.uses.last(&digest, kept.unwrap_or_default());
-    if !memory.uses.note(digest, last, now) {
+    // That a successor has come into use is written at once: from then on the text before it makes no other.
+    let follows = |key: &ApiKey| digest == key.digest && key.old.as_ref().is_some_and(OldText::is_unfollowed);
+    if !memory.uses.note(digest, last, now) && !follows(&found.key) {
         return Ok(());
     }
     let ctx = Ctx::system(site, tenant, "identity.keys");
@@ -112,6 +130,11 @@ fn note_use(site: &Site, found: &Found, from: &str) -> Result<()> {
             (key.last_used, key.last_from) = (Some(now), from.chars().take(64).collect());
             if let Some(old) = key.old.as_mut().filter(|old| old.digest == digest) {
                 old.last_used = Some(now);
+            }
+            if follows(&key)
+                && let Some(old) = key.old.as_mut()
+            {
+                old.followed = true;
             }
             change.tx.put(&KEYS, &(tenant, id), &key)?;
         }
@@ -137,6 +160,7 @@ pub(super) fn sweep(ctx: &Ctx<'_>) -> Result<()> {
             Ok(())
         })?;
     }
+    families::sweep(ctx)?;
     // Who signs does so for every tenant.
     if ctx.tenant == HOME { tokens::sweep(ctx) } else { Ok(()) }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{PREFIX, narrowed, tokens};
+use super::{PREFIX, families, narrowed, own, tokens};
 use crate::base::kind;
 use crate::base::{Error, KeyId, Name, Network, Page, Result, Span, limits};
 use crate::capabilities::identity::model::{ApiKey, Digest, KEYS_MAX, KeyView, OldText, words};
@@ -19,7 +19,7 @@ const SHOWN_CHARACTERS: usize = 10;
 const DAYS_MAX: u64 = 3_650;
 /// Hours that the text before goes on after a rotation, at most and when nobody says.
 const OVERLAP_HOURS_MAX: u64 = 30 * 24;
-const OVERLAP_HOURS: u64 = 24;
+pub(super) const OVERLAP_HOURS: u64 = 24;
 /// Permissions that a key is narrowed to.
 const ONLY_MAX: usize = 40;
 
@@ -47,6 +47,26 @@ pub(crate) fn routes(ops: &mut Ops) {
         rotate,
     );
     ops.gives("identity.key_rotated");
+    ops.post(
+        "identity.key_rotate_own",
+        "/identity/own-key/rotate",
+        "Gives the key that asks a new text, in this answer and nowhere else; the one before goes on for some hours.",
+        own::rotate,
+    );
+    ops.own();
+    ops.gives("identity.key_rotated");
+    ops.get(
+        "identity.key_families",
+        "/identity/keys/{id}/families",
+        "Lists the refresh tokens of a key that are open.",
+        families::list,
+    );
+    ops.post(
+        "identity.key_family_end",
+        "/identity/keys/{id}/families/end",
+        "Ends one refresh token of a key, or all of them, with every token that came of it.",
+        families::end_of_key,
+    );
     ops.post(
         "identity.key_settle",
         "/identity/keys/{id}/settle",
@@ -80,7 +100,7 @@ pub(super) fn find(ctx: &Ctx<'_>, input: ById<kind::Key>) -> Result<KeyView> {
     Ok(known(&ctx.read()?, ctx, input.id)?.view(ctx.now))
 }
 
-fn known(read: &impl Read, ctx: &Ctx<'_>, id: KeyId) -> Result<ApiKey> {
+pub(super) fn known(read: &impl Read, ctx: &Ctx<'_>, id: KeyId) -> Result<ApiKey> {
     read.get(&KEYS, &(ctx.tenant, id))?.ok_or_else(|| Error::not_found("API key", id))
 }
 
@@ -138,8 +158,9 @@ pub(crate) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
         only,
         networks: networks(input.networks)?,
         digest,
-        shown: shown(&text),
+        shown: beginning(&text),
         old: None,
+        rotations: Vec::new(),
         epoch: 0,
         created_by: ctx.actor.text(),
         rotated_by: Vec::new(),
@@ -169,7 +190,7 @@ pub(crate) fn create(ctx: &Ctx<'_>, input: KeyChosen) -> Result<KeyMade> {
     Ok(KeyMade { key: key.view(ctx.now), text })
 }
 
-fn shown(text: &str) -> String {
+pub(super) fn beginning(text: &str) -> String {
     text.chars().take(SHOWN_CHARACTERS).collect()
 }
 
@@ -224,7 +245,7 @@ fn may_have(ctx: &Ctx<'_>, read: &impl Read, key: &ApiKey) -> Result<()> {
         .try_for_each(|one| roles::may_give(ctx, read, &one.role, &one.scope))
 }
 
-fn alive(key: &ApiKey, ctx: &Ctx<'_>) -> Result<()> {
+pub(super) fn alive(key: &ApiKey, ctx: &Ctx<'_>) -> Result<()> {
     match (key.revoked, key.works(ctx.now)) {
         (Some(_), _) => Err(Error::conflict(format!("the API key `{}` is already revoked", key.name))),
         (None, false) => {
@@ -318,12 +339,13 @@ pub(super) fn rotate(ctx: &Ctx<'_>, input: KeyRotated) -> Result<KeyMade> {
         let until = ctx.now + Span::from_hours(hours);
         if hours > 0 {
             let (digest, shown) = (key.digest, key.shown.clone());
-            key.old = Some(OldText { digest, shown, until, last_used: key.last_used });
+            key.old =
+                Some(OldText { digest, shown, until, last_used: key.last_used, own: false, followed: false });
         } else {
             change.tx.delete(&KEYS_BY_DIGEST, &(ctx.tenant, key.digest))?;
             key.epoch = key.epoch.wrapping_add(1);
         }
-        (key.digest, key.shown) = (digest, shown(&text));
+        (key.digest, key.shown) = (digest, beginning(&text));
         key.handed_to(&ctx.actor.text());
         change.tx.put(&KEYS, &(ctx.tenant, key.id), &key)?;
         change.tx.put(&KEYS_BY_DIGEST, &(ctx.tenant, digest), &key.id)?;
@@ -333,7 +355,7 @@ pub(super) fn rotate(ctx: &Ctx<'_>, input: KeyRotated) -> Result<KeyMade> {
 }
 
 /// Without the text from before.
-fn forgotten(ctx: &Ctx<'_>, change: &mut Change<'_>, key: ApiKey) -> Result<ApiKey> {
+pub(super) fn forgotten(ctx: &Ctx<'_>, change: &mut Change<'_>, key: ApiKey) -> Result<ApiKey> {
     if let Some(old) = &key.old {
         change.tx.delete(&KEYS_BY_DIGEST, &(ctx.tenant, old.digest))?;
     }

@@ -2,10 +2,12 @@
 
 use askama::Template;
 
+use super::families::{self, FamilyEnded, FamilyView};
 use super::ops::{self, KeyChanged, KeyChosen, KeyRotated};
-use crate::base::{Error, KeyId, Kind, Network, Result};
+use crate::base::{Error, KeyId, Network, Result};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::model::KeyView;
+use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::{label, roles};
 use crate::kit::{ById, Ctx, Nothing, PageRequest, Pages, Reply, Shell, told};
 
@@ -17,6 +19,7 @@ pub(crate) fn routes(pages: &mut Pages) {
     pages.post("/people/keys/{id}/change", change);
     pages.post("/people/keys/{id}/rotate", rotate);
     pages.post("/people/keys/{id}/settle", settle);
+    pages.post("/people/keys/{id}/families/end", end_families);
     pages.post("/people/keys/{id}/revoke", revoke);
 }
 
@@ -53,6 +56,8 @@ struct KeyViewPage {
     text: String,
     error: String,
     token: String,
+    /// Refresh tokens that are open.
+    families: Vec<FamilyView>,
     may_change: bool,
 }
 
@@ -61,14 +66,6 @@ fn named(ctx: &Ctx<'_>, key: &mut KeyView) -> Result<()> {
         key.created_by = name;
     }
     Ok(())
-}
-
-/// Errors that belong to a form stand there; all others get the error page.
-fn shown(error: Error) -> Result<Error> {
-    match error.kind() {
-        Kind::Invalid | Kind::Conflict | Kind::Forbidden | Kind::TooMany | Kind::NotFound => Ok(error),
-        _ => Err(error),
-    }
 }
 
 fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -130,7 +127,7 @@ fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match chosen().and_then(|chosen| ops::create(ctx, chosen)) {
         Ok(made) => one_page(ctx, request, 200, made.key.id, made.text, String::new()),
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             let text = |name: &str| request.field(name).to_owned();
             let typed = Typed {
                 name: text("name"),
@@ -159,6 +156,7 @@ fn one_page(
     error: String,
 ) -> Result<Reply> {
     let mut key = ops::find(ctx, ById { id })?;
+    let families = families::list(ctx, ById { id })?.items;
     named(ctx, &mut key)?;
     let typed = |name: &str, kept: String| match error.is_empty() || !request.form.contains_key(name) {
         true => kept,
@@ -171,6 +169,7 @@ fn one_page(
         only: typed("only", only),
         networks: typed("networks", networks),
         text,
+        families,
         token: format!("{}/oauth/token", ctx.site.settings.console()),
         may_change: key.state == "active" && ctx.actor.may("identity.key_change"),
         error,
@@ -181,7 +180,7 @@ fn one_page(
 
 /// The page of the key with what went wrong.
 fn refused(ctx: &Ctx<'_>, request: &PageRequest, id: KeyId, error: Error) -> Result<Reply> {
-    let error = shown(error)?;
+    let error = shown(ctx, error)?;
     one_page(ctx, request, error.kind().status(), id, String::new(), explain(&error))
 }
 
@@ -219,6 +218,18 @@ fn settle(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let id: KeyId = request.param("id")?;
     match ops::settle(ctx, ById { id }) {
         Ok(_) => done(id, "The older text has ended"),
+        Err(error) => refused(ctx, request, id, error),
+    }
+}
+
+fn end_families(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id: KeyId = request.param("id")?;
+    let family = match request.field("family") {
+        "" => Ok(None),
+        text => text.parse().map(Some),
+    };
+    match family.and_then(|family| families::end_of_key(ctx, FamilyEnded { id, family })) {
+        Ok(_) => done(id, "Ended, with every token that came of it"),
         Err(error) => refused(ctx, request, id, error),
     }
 }

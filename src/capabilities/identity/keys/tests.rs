@@ -9,7 +9,7 @@ use crate::base::{KeyId, Kind, Span};
 use crate::capabilities::identity::tests::owned;
 use crate::capabilities::identity::{session_actor, store};
 use crate::engine::crypto::verify_jwt;
-use crate::kit::{ById, Nothing, Request, Role};
+use crate::kit::{ById, Nothing, OauthClient, Request, Role};
 
 struct Rig {
     site: Site,
@@ -47,10 +47,18 @@ impl Rig {
     }
 
     fn token(&self, id: KeyId, text: &str, scope: &str) -> Result<String> {
-        let answer = issue(&self.site, &id.to_string(), text, scope, "10.0.0.9")?;
+        let answer = exchange(&self.site, &id.to_string(), text, scope, "10.0.0.9")?;
         assert_eq!((&answer["token_type"], &answer["expires_in"]), (&"Bearer".into(), &600.into()));
         Ok(answer["access_token"].as_str().unwrap().to_owned())
     }
+}
+
+fn client(id: &str, secret: Option<&str>, from: &str) -> OauthClient {
+    OauthClient { id: id.to_owned(), secret: secret.map(str::to_owned), from: from.to_owned() }
+}
+
+fn exchange(site: &Site, id: &str, text: &str, scope: &str, from: &str) -> Result<Value> {
+    issue(site, &client(id, Some(text), from), None, scope)
 }
 
 fn chosen(role: Role, only: &str, networks: &[&str]) -> KeyChosen {
@@ -117,7 +125,7 @@ fn a_key_is_good_in_its_networks_only() {
     }
     let token = rig.token(id, &text, "").unwrap();
     assert!(rig.actor(&token, "10.0.0.9").is_ok() && rig.actor(&token, "192.0.2.1").is_err());
-    assert!(issue(&rig.site, &id.to_string(), &text, "", "192.0.2.1").is_err());
+    assert!(exchange(&rig.site, &id.to_string(), &text, "", "192.0.2.1").is_err());
     let networks = Some(vec!["192.0.2.0/24".parse().unwrap()]);
     ops::change(&rig.ctx(), KeyChanged { id, name: None, only: None, networks }).unwrap();
     assert!(rig.actor(&token, "10.0.0.9").is_err() && rig.actor(&token, "192.0.2.1").is_ok());
@@ -193,7 +201,7 @@ fn a_text_is_exchanged_for_a_token_that_ends() {
         (id.to_string(), String::new()),
         (id.to_string(), format!("{text}x")),
     ] {
-        let error = issue(&rig.site, &id, &text, "", "10.0.0.9").unwrap_err();
+        let error = exchange(&rig.site, &id, &text, "", "10.0.0.9").unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
             (Kind::Unauthenticated, "no API key has this identifier and text")
@@ -212,7 +220,7 @@ fn a_text_is_exchanged_for_a_token_that_ends() {
         assert_eq!(error.kind(), Kind::Invalid, "{scope}: {error}");
     }
     // A token is no key: it gives no further token, and ends by itself.
-    assert!(issue(&rig.site, &id.to_string(), &token, "", "10.0.0.9").is_err());
+    assert!(exchange(&rig.site, &id.to_string(), &token, "", "10.0.0.9").is_err());
     rig.site.clock.advance(Span::from_seconds(599));
     assert!(rig.works(&token));
     rig.site.clock.advance(Span::from_seconds(1));
@@ -267,3 +275,7 @@ fn who_signs_changes_and_what_was_signed_stays_good() {
     rig.site.clock.advance(Span::from_minutes(11));
     rotate().unwrap();
 }
+
+mod families;
+mod forged;
+mod own;

@@ -8,14 +8,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{admitted, narrowed, note_use};
+use super::families::{self, Family};
+use super::{Found, admitted, narrowed, note_use};
 use crate::base::{Error, KeyId, Result, Span, TenantId, Timestamp};
 use crate::capabilities::identity::model::ApiKey;
-use crate::capabilities::identity::roles;
 use crate::capabilities::identity::store::{KEYS, SIGNERS};
 use crate::engine::crypto::{Signer, jwk, sign_jwt, verify_jwt};
 use crate::engine::store::Read;
-use crate::kit::{Actor, Change, Ctx, Nothing, Permissions, Site};
+use crate::kit::{Actor, Change, Ctx, Nothing, OauthClient, Permissions, Site};
 
 /// How long a token works.
 pub(super) const TOKEN_LIFETIME: Span = Span::from_minutes(10);
@@ -74,7 +74,7 @@ fn renew(ctx: &Ctx<'_>, change: &mut Change<'_>) -> Result<(String, SignerRow)> 
 }
 
 /// Who signs now; made when nobody does.
-fn current(site: &Site) -> Result<(String, Signer)> {
+pub(super) fn current(site: &Site) -> Result<(String, Signer)> {
     let found = signers(&site.store.read()?, site.home)?.into_iter().find(|(_, row)| row.until.is_none());
     let (kid, row) = match found {
         Some(found) => found,
@@ -123,49 +123,99 @@ pub(super) fn sweep(ctx: &Ctx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Exchanges a key's identifier and text for a token, as RFC 6749, 4.4 has it. `scope` narrows it further: permission
-/// patterns with spaces between them; empty for all that the key gives. Wrong credentials are Unauthenticated, a wrong
-/// scope is Invalid.
-pub fn issue(site: &Site, id: &str, text: &str, scope: &str, from: &str) -> Result<Value> {
-    let wrong = || Error::unauthenticated("no API key has this identifier and text");
-    let found = super::by_text(site, text)?.ok_or_else(wrong)?;
-    if found.key.id.to_string() != id {
-        return Err(wrong());
+/// A word of a scope that asks for a refresh token too.
+const OFFLINE: &str = "offline_access";
+
+/// Gives a token: for a key's identifier and text as RFC 6749, 4.4 has it, or for a refresh token as section 6 has it.
+/// `scope` narrows it further: permission patterns with spaces between them; empty for all that the key, or the refresh
+/// token, gives. Wrong credentials are Unauthenticated, a refresh token that is none is Forbidden, a wrong scope is
+/// Invalid.
+pub fn issue(site: &Site, client: &OauthClient, refresh: Option<&str>, scope: &str) -> Result<Value> {
+    let (words, patterns): (Vec<&str>, Vec<&str>) =
+        scope.split_whitespace().partition(|word| *word == OFFLINE);
+    let scope: Permissions = patterns.join(" ").parse()?;
+    match refresh {
+        Some(text) => families::refresh(site, client, text, &scope),
+        None => exchange(site, client, &scope, !words.is_empty()),
     }
-    admitted(&found.key, from)?;
-    let scope: Permissions = scope.parse()?;
-    let whole = scope == Permissions::default();
-    if !whole && narrowed(&found.rights, &scope).grants.is_empty() {
+}
+
+fn exchange(site: &Site, client: &OauthClient, scope: &Permissions, offline: bool) -> Result<Value> {
+    let found = holder(site, client)?.ok_or_else(unknown)?;
+    let whole = *scope == Permissions::default();
+    if !whole && narrowed(&found.rights, scope).grants.is_empty() {
         return Err(
             Error::invalid("the key gives nothing of this scope").hint("ask for less, or for nothing")
         );
     }
-    note_use(site, &found, from)?;
-    let (kid, signer) = current(site)?;
-    let (key, now, issuer) = (&found.key, site.clock.now().seconds(), site.settings.console());
-    let jti: String = site.clock.random::<12>().iter().map(|byte| format!("{byte:02x}")).collect();
-    let seconds = TOKEN_LIFETIME.milliseconds() / 1_000;
-    let granted = match (whole, &key.only) {
-        (false, _) => patterns(&scope),
-        (true, Some(only)) => patterns(only),
-        (true, None) => "*".to_owned(),
+    let granted = match (whole, &found.key.only) {
+        (false, _) => scope.clone(),
+        (true, Some(only)) => only.clone(),
+        (true, None) => "*".parse()?,
     };
-    let claims = json!({
-        "iss": issuer, "aud": issuer, "sub": key.id, "client_id": key.id, "iat": now, "exp": now + seconds as i64,
-        "jti": jti, "scope": granted, "epoch": key.epoch,
-    });
-    let token = sign_jwt(&signer, &kid, &claims);
-    Ok(json!({ "access_token": token, "token_type": "Bearer", "expires_in": seconds, "scope": granted }))
+    note_use(site, &found, &client.from)?;
+    let signer = current(site)?;
+    if !offline {
+        return Ok(mint(site, &signer, &found.key, &granted, None));
+    }
+    let (family, text) = families::begin(site, found.tenant, &found.key, &granted, &client.from)?;
+    Ok(with_refresh(mint(site, &signer, &found.key, &granted, Some(&family)), text))
 }
 
-fn patterns(permissions: &Permissions) -> String {
+/// The key whose identifier and text a program shows; nothing when it shows no text, an error when it is a wrong one.
+pub(super) fn holder(site: &Site, client: &OauthClient) -> Result<Option<Found>> {
+    let Some(secret) = &client.secret else { return Ok(None) };
+    let found = super::by_text(site, secret)?.ok_or_else(unknown)?;
+    if found.key.id.to_string() != client.id {
+        return Err(unknown());
+    }
+    admitted(&found.key, &client.from)?;
+    Ok(Some(found))
+}
+
+pub(super) fn unknown() -> Error {
+    Error::unauthenticated("no API key has this identifier and text")
+}
+
+/// The answer with a token that gives so much of a key.
+pub(super) fn mint(
+    site: &Site,
+    (kid, signer): &(String, Signer),
+    key: &ApiKey,
+    scope: &Permissions,
+    family: Option<&Family>,
+) -> Value {
+    let (now, issuer) = (site.clock.now(), site.settings.console());
+    let ends = family.map_or(now + TOKEN_LIFETIME, |family| family.ends().min(now + TOKEN_LIFETIME));
+    let jti: String = site.clock.random::<12>().iter().map(|byte| format!("{byte:02x}")).collect();
+    let scope = patterns(scope);
+    let mut claims = json!({
+        "iss": issuer, "aud": issuer, "sub": key.id, "client_id": key.id, "iat": now.seconds(),
+        "exp": ends.seconds(), "jti": jti, "scope": scope, "epoch": key.epoch,
+    });
+    if let Some(family) = family {
+        claims["family"] = json!(family.id);
+    }
+    let seconds = ends.seconds() - now.seconds();
+    let token = sign_jwt(signer, kid, &claims);
+    json!({ "access_token": token, "token_type": "Bearer", "expires_in": seconds, "scope": scope })
+}
+
+/// The same answer with a refresh token.
+pub(super) fn with_refresh(mut answer: Value, text: String) -> Value {
+    let scope = answer["scope"].as_str().unwrap_or_default();
+    answer["scope"] = json!(format!("{scope} {OFFLINE}"));
+    answer["refresh_token"] = json!(text);
+    answer
+}
+
+pub(super) fn patterns(permissions: &Permissions) -> String {
     permissions.to_string().replace(", ", " ")
 }
 
-/// Who is behind a token, if it works.
-pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<(TenantId, Actor)> {
+/// What a token that works says, and its key.
+pub(super) fn proven(site: &Site, read: &impl Read, token: &str) -> Result<(TenantId, ApiKey, Value)> {
     let now = site.clock.now();
-    let read = site.store.read()?;
     let claims = verify_jwt(token, |kid| {
         let row = read.get(&SIGNERS, &(site.home, kid.to_owned()))?;
         let known = row.filter(|row| row.until.is_none_or(|end| now < end));
@@ -191,13 +241,22 @@ pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<(TenantId, A
     if !key.works(now) || claims["epoch"] != key.epoch {
         return Err(refused("its key has ended").hint("get a new one at /oauth/token"));
     }
-    admitted(&key, from)?;
     site.tenants.admit(tenant)?;
-    let mut rights = roles::rights(&read, tenant, &key.grants, now)?;
-    if let Some(only) = &key.only {
-        rights = narrowed(&rights, only);
+    if !claims["family"].is_null() {
+        let family = claims["family"].as_str().unwrap_or_default().parse();
+        let family = family.map_err(|_| refused("it names no family"))?;
+        families::open(read, tenant, &key, family, now)?
+            .ok_or_else(|| refused("the refresh token that it came by was ended"))?;
     }
+    Ok((tenant, key, claims))
+}
+
+/// Who is behind a token, if it works.
+pub(super) fn actor(site: &Site, token: &str, from: &str) -> Result<(TenantId, Actor)> {
+    let read = site.store.read()?;
+    let (tenant, key, claims) = proven(site, &read, token)?;
+    admitted(&key, from)?;
     let scope: Permissions = claims["scope"].as_str().unwrap_or_default().parse()?;
-    let rights = narrowed(&rights, &scope).into();
+    let rights = narrowed(&super::rights(&read, tenant, &key, site.clock.now())?, &scope).into();
     Ok((tenant, Actor::Key { key: key.id, name: key.name.to_string(), rights }))
 }

@@ -177,7 +177,7 @@ fn grant(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     })();
     match given {
         Ok(user) => told(&format!("/people/{id}"), Ok(format!("{} has it now", user.name))),
-        Err(error) => person_page(ctx, request, Some(shown(error)?)),
+        Err(error) => person_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
@@ -189,7 +189,7 @@ fn withdraw(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     })();
     match taken {
         Ok(_) => told(&format!("/people/{id}"), Ok("It is taken away".to_owned())),
-        Err(error) => person_page(ctx, request, Some(shown(error)?)),
+        Err(error) => person_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
@@ -197,7 +197,7 @@ fn look_as(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let id: UserId = request.param("id")?;
     match look::look_as(ctx, ById { id }) {
         Ok(_) => Ok(Reply::Redirect("/".into(), Vec::new())),
-        Err(error) => person_page(ctx, request, Some(shown(error)?)),
+        Err(error) => person_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
@@ -251,7 +251,7 @@ fn chosen(request: &PageRequest, name: &str) -> Result<RoleChosen> {
 fn create(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match chosen(request, request.field("name")).and_then(|role| roles::create(ctx, role)) {
         Ok(_) => told("/people/roles", Ok("The role is made".to_owned())),
-        Err(error) => roles_page(ctx, request, Some(shown(error)?)),
+        Err(error) => roles_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
@@ -262,14 +262,14 @@ fn named(request: &PageRequest) -> &str {
 fn change(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match chosen(request, named(request)).and_then(|role| roles::change(ctx, role)) {
         Ok(_) => told("/people/roles", Ok("The role is changed for everybody who has it".to_owned())),
-        Err(error) => roles_page(ctx, request, Some(shown(error)?)),
+        Err(error) => roles_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
 fn remove(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match named(request).parse().and_then(|name| roles::remove(ctx, ByName { name })) {
         Ok(_) => told("/people/roles", Ok("The role is removed".to_owned())),
-        Err(error) => roles_page(ctx, request, Some(shown(error)?)),
+        Err(error) => roles_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
@@ -303,13 +303,13 @@ fn take_up(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     })();
     match taken {
         Ok(_) => told("/account/roles", Ok("You have it now; it ends by itself".to_owned())),
-        Err(error) => mine_page(ctx, request, Some(shown(error)?)),
+        Err(error) => mine_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }
 
 fn lay_down(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match elevation::step_down(ctx, Nothing {}) {
         Ok(_) => told("/account/roles", Ok("It is laid down".to_owned())),
-        Err(error) => mine_page(ctx, request, Some(shown(error)?)),
+        Err(error) => mine_page(ctx, request, Some(shown(ctx, error)?)),
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn settle(ctx: &Ctx<'_>, provider: &Provider, arrival: &Arrival) -> R
             memory::of(ctx.site).met(Stranger {
                 provider: provider.id.clone(),
                 subject: arrival.proof.subject.clone(),
-                called: shown(arrival),
+                called: called(arrival),
                 why: error.message().to_owned(),
                 at: ctx.now,
             });
@@ -89,7 +89,7 @@ fn known(ctx: &Ctx<'_>, change: &Change<'_>, link: &Link) -> Result<User> {
 }
 
 /// What people at the provider call who arrives, for people here.
-fn shown(arrival: &Arrival) -> String {
+fn called(arrival: &Arrival) -> String {
     let text = arrival.name.as_deref().unwrap_or_default();
     let both = if text.is_empty() { arrival.login.clone() } else { format!("{text} ({})", arrival.login) };
     both.chars().filter(|c| !c.is_control()).take(100).collect()
@@ -142,7 +142,7 @@ fn make(ctx: &Ctx<'_>, change: &mut Change<'_>, provider: &Provider, arrival: &A
     let by = format!("sign-in at {}", provider.name);
     let detail = json!({ "login": user.login, "name": user.name, "provider": provider.id, "because": by });
     change.tell("identity.created", user.id, detail);
-    link(ctx, change, provider, &arrival.proof.subject, &user, shown(arrival))?;
+    link(ctx, change, provider, &arrival.proof.subject, &user, called(arrival))?;
     Ok(user)
 }
 

@@ -10,26 +10,32 @@ use crate::capabilities::identity::model::User;
 use crate::engine::outbound::ldap;
 use crate::kit::Ctx;
 
-/// The directories that may know this login name: all of them for who is not known here or has no password, and those
-/// that a person is linked to.
-fn candidates(ctx: &Ctx<'_>, user: Option<&User>) -> Result<Vec<Provider>> {
+/// Every directory, and whether it may know this login name: all of them do for who is not known here or has no password,
+/// and those that a person is linked to. The others are asked for nothing but the time that it takes.
+fn candidates(ctx: &Ctx<'_>, user: Option<&User>) -> Result<Vec<(Provider, bool)>> {
     let read = ctx.read()?;
+    let linked = match user.filter(|user| user.password.is_some()) {
+        Some(user) => Some(store::links_to(&read, ctx.tenant, user.id)?),
+        None => None,
+    };
     let all = store::providers(&read, ctx.tenant)?.into_iter();
-    let mut open: Vec<Provider> = all.filter(|one| one.on && one.settings.word() == "ldap").collect();
-    if let Some(user) = user.filter(|_| !open.is_empty()) {
-        let linked = store::links_to(&read, ctx.tenant, user.id)?;
-        open.retain(|one| {
-            user.password.is_none() || linked.iter().any(|(provider, _, _)| *provider == one.id)
-        });
-    }
-    Ok(open)
+    let open = all.filter(|one| one.on && one.settings.word() == "ldap").map(|one| {
+        let known = linked.as_ref().is_none_or(|all| all.iter().any(|(provider, _, _)| *provider == one.id));
+        (one, known)
+    });
+    Ok(open.collect())
+}
+
+fn client(ctx: &Ctx<'_>, provider: &Provider) -> Result<ldap::Directory> {
+    let Settings::Ldap(settings) = &provider.settings else {
+        return Err(Error::invalid(format!("`{}` is no directory", provider.name)));
+    };
+    ldap::Directory::new(settings, secret_of(ctx, &provider.id)?, &ctx.site.egress, &ctx.site.clock)
 }
 
 /// Who a directory says it is, when the password is right there.
 fn prove(ctx: &Ctx<'_>, provider: &Provider, login: &str, password: &str) -> Result<Option<Arrival>> {
-    let Settings::Ldap(settings) = &provider.settings else { return Ok(None) };
-    let secret = secret_of(ctx, &provider.id)?;
-    let directory = ldap::Directory::new(settings, secret, &ctx.site.egress, &ctx.site.clock)?;
+    let directory = client(ctx, provider)?;
     let found = memory::of(ctx.site).asking(|| directory.prove(login, password))?;
     Ok(found.map(|found| Arrival {
         proof: Proof {
@@ -46,8 +52,16 @@ fn prove(ctx: &Ctx<'_>, provider: &Provider, login: &str, password: &str) -> Res
     }))
 }
 
+/// The same steps for who is not looked for there; no password leaves.
+fn pretend(ctx: &Ctx<'_>, provider: &Provider, login: &str, password: &str) -> Result<Option<Arrival>> {
+    let directory = client(ctx, provider)?;
+    memory::of(ctx.site).asking(|| directory.pretend(login, password))?;
+    Ok(None)
+}
+
 /// Signs in by the first directory that knows the password; nothing when none does. The throttles and the hash that
-/// every try costs are the door's, which comes here last.
+/// every try costs are the door's, which comes here last. Whoever comes here has the same steps before them: nobody learns
+/// by the time or the answer who has a password here.
 pub(in crate::capabilities::identity) fn sign_in(
     ctx: &Ctx<'_>,
     user: Option<&User>,
@@ -56,8 +70,12 @@ pub(in crate::capabilities::identity) fn sign_in(
     next: &str,
 ) -> Result<Option<door::Entered>> {
     let mut failed = None;
-    for provider in candidates(ctx, user)? {
-        match prove(ctx, &provider, login, password) {
+    for (provider, known) in candidates(ctx, user)? {
+        let asked = match known {
+            true => prove(ctx, &provider, login, password),
+            false => pretend(ctx, &provider, login, password),
+        };
+        match asked {
             Ok(Some(arrival)) => {
                 let user = settle(ctx, &provider, &arrival)?;
                 return door::enter_proven(ctx, user, &arrival.proof, next).map(Some);

@@ -34,7 +34,7 @@ pub(super) use logout::{began_by, note, sweep};
 pub(super) use model::Settings;
 
 use super::model::User;
-use crate::base::{Result, TenantId};
+use crate::base::{Result, TenantId, UserId};
 use crate::engine::store::Read;
 use crate::kit::{Ctx, RoleName};
 
@@ -62,6 +62,13 @@ pub fn allow_providers(ctx: &Ctx<'_>) -> Result<()> {
 /// Whether a provider gives this role to one of its groups.
 pub(super) fn gives(read: &impl Read, tenant: TenantId, role: &RoleName) -> Result<bool> {
     Ok(store::providers(read, tenant)?.iter().any(|one| one.mappings.iter().any(|to| to.role == *role)))
+}
+
+/// Whether what a provider proved still stands: it is on, and whom it named is this person.
+pub(super) fn still_proves(read: &impl Read, tenant: TenantId, user: UserId, proof: &Proof) -> Result<bool> {
+    let on = store::provider(read, tenant, &proof.provider).is_ok_and(|provider| provider.on);
+    let link = read.get(&store::LINKS, &(tenant, proof.provider.clone(), proof.subject.clone()))?;
+    Ok(on && link.is_some_and(|link| link.user == user))
 }
 
 /// Whether they could sign in when every provider is down, and put things right.

@@ -13,6 +13,7 @@ use crate::capabilities::identity::door::pages::{cookies, explain, local, login_
 use crate::capabilities::identity::door::{self, Entered};
 use crate::capabilities::identity::model::UserView;
 use crate::capabilities::identity::ops as people;
+use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::{label, own};
 use crate::kit::{Cookie, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, query, told};
 
@@ -196,7 +197,7 @@ fn page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<(&str, Error)>) -> 
     };
     let links = links::list(ctx, links::LinksAsked { user: None })?.items;
     let (place, error) = match failed {
-        Some((place, error)) => (place, Some(shown(error)?)),
+        Some((place, error)) => (place, Some(shown(ctx, error)?)),
         None => ("", None),
     };
     let why = error.as_ref().map(explain).unwrap_or_default();
@@ -240,14 +241,6 @@ fn page(ctx: &Ctx<'_>, request: &PageRequest, failed: Option<(&str, Error)>) -> 
         providers: cards,
     };
     Ok(Reply::Html(error.map_or(200, |error| error.kind().status()), page.render()?))
-}
-
-/// Errors that belong to a form stand there; all others get the error page.
-fn shown(error: Error) -> Result<Error> {
-    match error.kind() {
-        Kind::Internal | Kind::Unauthenticated | Kind::StepUp | Kind::Approval => Err(error),
-        _ => Ok(error),
-    }
 }
 
 fn done(text: &str) -> Result<Reply> {

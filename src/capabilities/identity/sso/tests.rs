@@ -571,30 +571,4 @@ fn a_sign_in_begins_where_its_cookie_counts_and_not_too_often() {
     assert!(matches!(ask("muster.test", ""), Reply::Html(429, _)));
 }
 
-#[test]
-fn a_directory_is_asked_after_local_people_and_at_the_same_price() {
-    let rig = rig();
-    let ctx = rig.owner();
-    let input = json!({
-        "name": "Directory",
-        "settings": { "kind": "ldap", "url": "ldap://localhost:1", "pattern": "uid={login},ou=people" },
-        "makes_people": true,
-        "mappings": [{ "group": "*", "role": "viewer" }],
-    });
-    let directory = ops::add(&ctx, serde_json::from_value(input).unwrap()).unwrap();
-    let from = |n: u8| anonymous(&rig.site, &format!("10.1.1.{n}"));
-    // Nothing listens there: who is not local is told so, and local people notice nothing.
-    assert_eq!(sign_in(&from(1), "omar", "some password").unwrap_err().kind(), Kind::Unavailable);
-    assert_eq!(sign_in(&from(1), "ines", "some password").unwrap_err().kind(), Kind::Unauthenticated);
-    assert!(sign_in(&from(1), "ines", PASSWORD).is_ok());
-    assert_eq!(sign_in(&from(1), "omar", "").unwrap_err().kind(), Kind::Unauthenticated, "nothing is bound");
-    // Tries that a directory could not answer cost nobody their tries.
-    for _ in 0..20 {
-        assert_eq!(sign_in(&from(2), "omar", "x").unwrap_err().kind(), Kind::Unavailable);
-    }
-    // Who has a password here is asked at a directory only when they are linked to it.
-    let linked = LinkChosen { id: me(&ctx), provider: directory.id, subject: "e1".into() };
-    links::create(&ctx, linked).unwrap();
-    assert_eq!(sign_in(&from(3), "ines", "some password").unwrap_err().kind(), Kind::Unavailable);
-    assert!(sign_in(&from(3), "ines", PASSWORD).is_ok());
-}
+mod directories;

@@ -25,7 +25,7 @@ const SAVED_AGE_MAX: Span = Span::from_days(2);
 
 /// `/`.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    if !ctx.actor.may_open("agents.read") {
+    if !ctx.may_open("agents.read") {
         // Whose work is elsewhere begins there.
         let first = ctx.navigation().next();
         return Ok(Reply::Redirect(first.map_or("/account", |item| item.path).to_owned(), Vec::new()));
@@ -114,7 +114,7 @@ fn home(ctx: &Ctx<'_>, views: &[AgentView], counts: Counts) -> Result<Home> {
 
 /// The last copy that left the building, and the last restore that was tried.
 fn saved(ctx: &Ctx<'_>) -> Result<Vec<Saved>> {
-    if !ctx.actor.may_open("backups.read") {
+    if !ctx.may_open("backups.read") {
         return Ok(Vec::new());
     }
     let overview = backups::ops::overview(ctx)?;

@@ -246,22 +246,40 @@ impl Directory {
         Ok(Directory { settings: settings.clone(), secret, egress: egress.clone(), clock: clock.clone() })
     }
 
-    /// Who it is, when the password is right. Nobody there and a wrong password are the same.
+    /// Who it is, when the password is right. Nobody there and a wrong password are the same, and take the same steps.
     pub fn prove(&self, login: &str, password: &str) -> Result<Option<Found>> {
+        self.ask(login, password, true)
+    }
+
+    /// Asks as [`Directory::prove`] does, without giving the password away or trying any on an entry: for who must not
+    /// show by the time of an answer that they are not looked for here.
+    pub fn pretend(&self, login: &str, password: &str) -> Result<()> {
+        self.ask(login, password, false).map(|_| ())
+    }
+
+    fn ask(&self, login: &str, password: &str, really: bool) -> Result<Option<Found>> {
         if login.is_empty() || password.is_empty() || password.len() > PASSWORD_BYTES_MAX {
             return Ok(None);
         }
+        let nobody: String = self.clock.random::<16>().iter().map(|byte| format!("{byte:02x}")).collect();
         self.on(async |ldap| {
             let settings = &self.settings;
             let dn = match settings.pattern.as_str() {
                 "" => {
                     self.read_as(ldap).await?;
-                    match self.entry(ldap, login).await? {
-                        Some(dn) => dn,
-                        None => return Ok(None),
-                    }
+                    // Not even the name leaves for who is not looked for here.
+                    self.entry(ldap, if really { login } else { &nobody }).await?.filter(|_| really)
                 }
-                pattern => pattern.replace("{login}", &ldap3::dn_escape(login)),
+                pattern => really.then(|| pattern.replace("{login}", &ldap3::dn_escape(login))),
+            };
+            let Some(dn) = dn else {
+                let dn = match settings.pattern.as_str() {
+                    "" => format!("cn={nobody},{}", settings.base),
+                    pattern => pattern.replace("{login}", &nobody),
+                };
+                // Whatever comes of it: it is asked for the time that it takes.
+                ldap.simple_bind(&dn, &nobody).await.map_err(failed)?;
+                return Ok(None);
             };
             let answer = ldap.simple_bind(&dn, password).await.map_err(failed)?;
             match answer.rc {

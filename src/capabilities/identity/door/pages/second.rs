@@ -3,11 +3,12 @@
 use askama::Template;
 
 use super::super::second::{self, In, Second};
-use super::{explain, local, login_page, shown, signed_in};
+use super::{explain, local, login_page, signed_in};
 use crate::base::{Error, Kind, Result};
 use crate::capabilities::identity::door::attempts::Attempt;
 use crate::capabilities::identity::factors::{self, Asks, Have, Pending, Step};
 use crate::capabilities::identity::model::User;
+use crate::capabilities::identity::pages::shown;
 use crate::kit::{Ctx, PageRequest, Pages, Reply, Shell, query};
 
 /// Adds the routes.
@@ -163,7 +164,7 @@ fn done(ctx: &Ctx<'_>, request: &PageRequest, second: &Second<'_>) -> Result<Rep
             signed_in(ctx, cookie, &next)
         }
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             if let (Kind::Invalid | Kind::Forbidden, Some(login)) = (error.kind(), login) {
                 super::super::tell_failure(ctx, &login)?;
             }
@@ -190,7 +191,7 @@ fn by_passkey(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     match second::sign_in_by_passkey(ctx, request.field("credential")) {
         Ok(cookie) => signed_in(ctx, cookie, &next),
         Err(error) => {
-            let error = shown(error)?;
+            let error = shown(ctx, error)?;
             if matches!(error.kind(), Kind::Invalid | Kind::Forbidden) {
                 super::super::tell_failure(ctx, "")?;
             }
