@@ -330,6 +330,7 @@ with sync_playwright() as playwright:
         "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events",
         "/help/api", "/help/messages", "/help/backups", "/help/network", "/help/sign-on",
         "/help/signing-in", "/people/rules", "/people/sign-on", "/people/import", "/account/factors", "/backups", "/storage", "/clients",
+        "/security", "/security?state=bad", "/security/egress", "/help/security",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):

@@ -6,7 +6,7 @@ use super::rights::{Rights, Sight};
 use crate::base::{AgentId, KeyId, SessionId, Timestamp, UserId};
 
 /// Nouns whose operations and pages know of scopes; all others need a grant for everything.
-const SCOPED: [&str; 3] = ["agents", "telemetry", "tasks"];
+const SCOPED: [&str; 4] = ["agents", "telemetry", "tasks", "security"];
 
 /// Who acts.
 #[derive(Clone, Debug)]

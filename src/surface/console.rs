@@ -169,7 +169,8 @@ fn run(
         Some(page) => (page.run)(&ctx, asked),
         None => reference::page(&ctx, asked, &surface.ops),
     };
-    span.in_scope(run).map(Outcome::Reply)
+    let zone = (surface.doors.zone)(&surface.site, &ctx.actor)?;
+    span.in_scope(|| zone.during(run)).map(Outcome::Reply)
 }
 
 /// Where somebody unknown begins: set-up while there is nobody at all, sign-in otherwise.

@@ -41,7 +41,7 @@ use actix_web::web;
 use crate::base::{Error, Result, Timestamp};
 use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
-use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks};
+use crate::kit::{Actor, Capability, Ctx, Followers, Jobs, NavItem, Ops, Pages, Site, Uplinks, Zone};
 
 pub use errors::either as refuse;
 pub use follow::{FollowStats, Following};
@@ -61,6 +61,8 @@ pub struct Doors {
     pub session: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
     /// The same for a page that updates itself, which is no use of the session.
     pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<Actor>>,
+    /// The zone in which this person reads times.
+    pub zone: fn(&Site, &Actor) -> Result<Zone>,
     /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<Actor>>,
     /// A short-lived token for the identifier and text of a key, narrowed to a scope, and the address that asks.

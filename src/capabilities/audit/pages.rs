@@ -91,6 +91,7 @@ impl Proof {
                 1 => "1 agent".to_owned(),
                 count => format!("{count} agents"),
             };
+            // It is written down and compared by others, so it stays UTC.
             let at = signed.at.format("%Y-%m-%d %H:%M UTC");
             proof.line = format!("{} · {at} · {} · {}", signed.site, proof.signed, status.fingerprint);
             proof.key = signed.key.clone();
