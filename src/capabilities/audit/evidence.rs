@@ -173,9 +173,7 @@ pub(super) fn pack(
     let (mut begun, mut hasher, mut bytes) = (false, blake3::Hasher::new(), 0);
     let mut counts = Counts::default();
     let (readme, key) = (readme(&header), format!("{}\n", header.key));
-    let mut small =
-        vec![("README.txt", readme), ("verify.html", VERIFIER.to_owned()), ("public-key.txt", key)];
-    small.extend(beside);
+    let small = vec![("README.txt", readme), ("verify.html", VERIFIER.to_owned()), ("public-key.txt", key)];
     Box::new(move || {
         let Some(writing) = zip.as_mut() else { return Ok(None) };
         let mut out = Vec::new();
@@ -199,6 +197,10 @@ pub(super) fn pack(
             small.iter().map(|(name, text)| Packed::new(name, text.as_bytes())).collect();
         files.push(Packed { name: LOG.into(), bytes, blake3: Chain(*hasher.finalize().as_bytes()) });
         files.push(Packed::new("summary.txt", summary.as_bytes()));
+        for (name, text) in &beside {
+            writing.file(name, text.as_bytes(), &mut out)?;
+            files.push(Packed::new(name, text.as_bytes()));
+        }
         let manifest = Manifest {
             format: FORMAT,
             site: header.site.clone(),

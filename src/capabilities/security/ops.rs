@@ -32,8 +32,8 @@ pub(super) fn register(ops: &mut Ops) {
 pub fn checks(ctx: &Ctx<'_>, _: Nothing) -> Result<Posture> {
     let whole = ctx.sight("security.read")?.is_everything();
     let facts = if whole { Facts::gather(ctx) } else { Facts::of_agents(ctx) };
-    // Nothing is said of a part of the fleet in which there is nobody.
-    let nobody = !whole && facts.agents.as_ref().is_ok_and(Vec::is_empty);
+    // Nothing is said of a part of the fleet in which there is nobody, or whose agents may not be read.
+    let nobody = !whole && facts.agents.as_ref().map_or(true, Vec::is_empty);
     let rules = RULES.iter().filter(|rule| whole || rule.of_agents && !nobody);
     let items: Vec<_> = rules.map(|rule| rule.check(&facts)).collect();
     Ok(Posture {
