@@ -173,7 +173,7 @@ pub(super) fn pack(
     let (mut begun, mut hasher, mut bytes) = (false, blake3::Hasher::new(), 0);
     let mut counts = Counts::default();
     let (readme, key) = (readme(&header), format!("{}\n", header.key));
-    let small = vec![("README.txt", readme), ("verify.html", VERIFIER.to_owned()), ("public-key.txt", key)];
+    let small = [("README.txt", readme), ("verify.html", VERIFIER.to_owned()), ("public-key.txt", key)];
     Box::new(move || {
         let Some(writing) = zip.as_mut() else { return Ok(None) };
         let mut out = Vec::new();

@@ -2,7 +2,7 @@
 
 use super::facts::{AgentFact, Facts};
 use super::model::{Found, State, Verdict};
-use super::people::known;
+use super::people::{count, known};
 use crate::base::Span;
 
 /// A clock that differs by more is spoken of; codes of an authenticator app still work.
@@ -98,6 +98,10 @@ pub(super) fn agents(facts: &Facts) -> Verdict {
         "{told} of {} connected agents told their clocks; none is more than a second off.",
         here.len()
     );
-    let some = format!("{} of {} connected agents need a look at their clocks.", found.len(), here.len());
+    let some = format!(
+        "Of {} the clocks of {} need a look.",
+        count(here.len(), "connected agent", "connected agents"),
+        found.len()
+    );
     Verdict::worst(found, none, some)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::facts::{Doors, Facts};
 use super::model::{Found, State, Verdict};
-use super::people::known;
+use super::people::{count, known};
 use crate::base::{Span, Timestamp, limits};
 
 /// So long before its end a supplied certificate is spoken of; somebody must act.
@@ -87,7 +87,12 @@ pub(super) fn agent_certificates(facts: &Facts) -> Verdict {
         .collect();
     let with = agents.iter().filter(|agent| agent.certificate_until.is_some()).count();
     let some = format!("{} of {with} certificates of agents end soon or have ended.", found.len());
-    Verdict::worst(found, format!("{with} certificates of agents, all with a week or more left."), some)
+    let none = match with {
+        0 => "No agent has a certificate.".to_owned(),
+        1 => "The certificate of the one agent has a week or more left.".to_owned(),
+        _ => format!("{with} certificates of agents, all with a week or more left."),
+    };
+    Verdict::worst(found, none, some)
 }
 
 /// What somebody who listens at an address is, in words.
@@ -126,7 +131,7 @@ pub(super) fn listeners(facts: &Facts) -> Verdict {
         })
         .collect();
     let said = match strange {
-        0 => format!("{} sockets listen, each as configured.", open.len()),
+        0 => format!("{}, each as configured.", count(open.len(), "socket listens", "sockets listen")),
         number => format!("{number} of {} listening sockets are not in the configuration.", open.len()),
     };
     Verdict::worst(found, "Nothing listens.", said)
@@ -219,6 +224,9 @@ pub(super) fn egress(facts: &Facts) -> Verdict {
         1 => "The server may connect to one place, which somebody allowed by name.".to_owned(),
         number => format!("The server may connect to {number} places, each allowed by name."),
     };
-    let some = format!("{} places that nobody allowed were asked for, and refused.", found.len());
+    let some = format!(
+        "{} for that nobody allowed, and refused.",
+        count(found.len(), "place was asked", "places were asked")
+    );
     Verdict::worst(found, none, some)
 }

@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::model::{Found, State, Verdict};
-use super::people::known;
+use super::people::{count, known};
 use crate::base::{Span, Timestamp};
 use crate::kit::{KeysOpenedBy, Unwritable};
 
@@ -115,7 +115,11 @@ pub(super) fn chain(facts: &Facts) -> Verdict {
                 let text = "no agent has told that it keeps the newest checkpoint";
                 found.push(Found::new(State::Attention, "Witnesses", text, page));
             }
-            format!("Signed up to entry {number}, {} ago; {} agents keep that.", age.rough(), status.holders)
+            format!(
+                "Signed up to entry {number}, {} ago; {} that.",
+                age.rough(),
+                count(status.holders, "agent keeps", "agents keep")
+            )
         }
     };
     Verdict::worst(found, said, "What proves the audit log needs a look.")

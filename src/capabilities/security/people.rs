@@ -25,7 +25,7 @@ fn page(id: UserId) -> String {
     format!("/people/{id}")
 }
 
-fn count(number: usize, one: &str, many: &str) -> String {
+pub(super) fn count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 

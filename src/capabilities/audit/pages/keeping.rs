@@ -104,7 +104,7 @@ fn hold(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let input = HoldAsked {
         label: request.field("label").to_owned(),
         reason: request.field("reason").to_owned(),
-        only: Narrowed::read(|name| request.field(name)),
+        only: super::in_utc(&Narrowed::read(|name| request.field(name))),
     };
     told(PATH, holds::hold(ctx, input).map(|hold| format!("Hold {} is placed", hold.number)))
 }

@@ -428,7 +428,7 @@ fn a_passkey_is_renamed_by_its_owner_and_nobody_else() {
     add_passkey_of(&ctx, &Authenticator::p256(1));
     let there = ops::mine(&ctx, Nothing {}).unwrap().passkeys.remove(0);
     let rename = |ctx: &Ctx<'_>, name: &str| {
-        ops::rename_passkey(ctx, ops::PasskeyRenamed { id: there.id, name: name.parse().unwrap() })
+        ops::rename_passkey(ctx, PasskeyRenamed { id: there.id, name: name.parse().unwrap() })
     };
     let renamed = rename(&ctx, "Work laptop").unwrap().passkeys.remove(0);
     assert_eq!((renamed.name.as_str(), renamed.id, renamed.added), ("Work laptop", there.id, there.added));
