@@ -199,34 +199,33 @@ pub(super) fn bounds(facts: &Facts) -> Verdict {
     Verdict::worst(found, none, "A limit is so high that it holds nobody back.")
 }
 
-/// Where the server may connect, and what was refused.
+/// Where the server may connect and who allowed it, and what was refused.
 pub(super) fn egress(facts: &Facts) -> Verdict {
-    let doors = known!(facts.doors);
-    let found: Vec<Found> = doors
-        .refused
-        .iter()
-        .map(|refused| {
-            let text = format!(
-                "refused {} times, the last time {} ago",
-                refused.attempts,
-                facts.now.since(refused.at).rough()
-            );
-            Found::new(
-                State::Attention,
-                format!("{}:{}", refused.host, refused.port),
-                text,
-                "/security/egress",
-            )
-        })
-        .collect();
-    let none = match doors.egress.len() {
+    let view = &known!(facts.doors).egress;
+    const PAGE: &str = "/security/egress";
+    let refused = view.refused.iter().map(|one| {
+        let last = facts.now.since(one.at).rough();
+        let text =
+            format!("refused {}, the last time {last} ago", count(one.attempts as usize, "time", "times"));
+        Found::new(State::Attention, format!("{}:{}", one.host, one.port), text, PAGE)
+    });
+    let allowed = view.items.iter().map(|place| {
+        let purposes: Vec<String> =
+            place.purposes.iter().map(|one| format!("{}, allowed by {}", one.what, one.by_name)).collect();
+        Found::new(State::Good, format!("{}:{}", place.host, place.port), purposes.join("; "), PAGE)
+    });
+    let found = refused.chain(allowed).collect();
+    let good = match view.items.len() {
         0 => "The list is empty: the server connects nowhere.".to_owned(),
         1 => "The server may connect to one place, which somebody allowed by name.".to_owned(),
         number => format!("The server may connect to {number} places, each allowed by name."),
     };
-    let some = format!(
-        "{} for that nobody allowed, and refused.",
-        count(found.len(), "place was asked", "places were asked")
-    );
-    Verdict::worst(found, none, some)
+    let said = match view.refused.len() {
+        0 => good.clone(),
+        number => {
+            let asked = count(number, "place was asked", "places were asked");
+            format!("{asked} for that nobody allowed, and refused.")
+        }
+    };
+    Verdict::worst(found, good, said)
 }

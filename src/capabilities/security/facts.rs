@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use super::ops::{self, EgressView};
 use crate::base::{AgentId, Kind, Result, Timestamp};
 use crate::capabilities::{agents, audit, backups, identity};
 use crate::engine::crypto::lifetime_of;
 use crate::engine::host;
-use crate::engine::outbound::egress::{Destination, Refused};
 use crate::kit::{Ctx, Guards, Nothing, Served, Unwritable};
 use crate::wire::TimeService;
 
@@ -44,8 +44,8 @@ pub(super) struct Doors {
     pub(super) https_port: u16,
     pub(super) mqtt_port: u16,
     pub(super) plain_port: Option<u16>,
-    pub(super) egress: Vec<Destination>,
-    pub(super) refused: Vec<Refused>,
+    /// Where the server may connect.
+    pub(super) egress: EgressView,
 }
 
 /// What is kept, beside backups and the audit log.
@@ -138,8 +138,7 @@ fn doors(ctx: &Ctx<'_>) -> Result<Doors> {
         https_port: settings.https_port(),
         mqtt_port: settings.mqtt_port(),
         plain_port: settings.plain_port(),
-        egress: ctx.site.egress.list(),
-        refused: ctx.site.egress.refused(),
+        egress: ops::egress(ctx, Nothing {})?,
     })
 }
 

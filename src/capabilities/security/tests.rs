@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::facts::{AgentFact, Doors, Facts, Kept, Saved, open_to_others};
-use super::model::{FOUND_MAX, State};
+use super::model::FOUND_MAX;
+use super::ops::{DestinationView, EgressView, PurposeView, RefusedView};
 use super::rules::RULES;
 use super::*;
 use crate::base::{AgentId, Error, KeyId, Kind, Network, Span, Timestamp, UserId, limits};
@@ -12,7 +13,6 @@ use crate::capabilities::identity::{
 };
 use crate::capabilities::{audit, backups};
 use crate::engine::host::TimeService as Clock;
-use crate::engine::outbound::egress::{Destination, Purpose, Refused};
 use crate::kit::{
     Actor, Ctx, Door, Grant, Guards, KeysOpenedBy, Nothing, Request, Rights, Role, Served, Unwritable,
 };
@@ -173,8 +173,7 @@ pub(super) fn strong() -> Facts {
             https_port: 8443,
             mqtt_port: 8883,
             plain_port: None,
-            egress: Vec::new(),
-            refused: Vec::new(),
+            egress: EgressView { items: Vec::new(), refused: Vec::new() },
         }),
         kept: Ok(Kept {
             guards,
@@ -267,7 +266,7 @@ fn worse() -> Vec<(&'static str, Worse)> {
         ("network.allowed", |facts| doors(facts).guards.http.networks.allow.clear()),
         ("network.limits", |facts| doors(facts).guards.requests_per_second_max[0] = 100_000),
         ("network.egress", |facts| {
-            doors(facts).refused.push(Refused {
+            doors(facts).egress.refused.push(RefusedView {
                 host: "example.org".into(),
                 port: 443,
                 attempts: 2,
@@ -461,14 +460,18 @@ fn a_list_is_bounded_and_all_of_it_counted_the_gravest_first() {
     let found = check(&facts, "people.factor");
     assert_eq!((found.found.len(), found.found_count), (FOUND_MAX, FOUND_MAX + 7));
     assert_eq!((found.found[0].state, found.found[1].state), (State::Bad, State::Attention));
-    doors(&mut facts).egress.push(Destination {
-        host: "vault.lan".into(),
-        port: 22,
-        purposes: vec![Purpose { what: "backups".into(), by: "usr_1".into(), since: ago(1) }],
-        connections: 0,
-        used: None,
-    });
-    assert!(check(&facts, "network.egress").said.contains("one place"));
+    let purpose = PurposeView {
+        what: "backups to `vault`".into(),
+        by: "usr_1".into(),
+        by_name: "Inès".into(),
+        since: ago(1),
+    };
+    let (host, purposes) = ("vault.lan".into(), vec![purpose]);
+    let place = DestinationView { host, port: 22, purposes, connections: 0, used: None };
+    doors(&mut facts).egress.items.push(place);
+    let found = check(&facts, "network.egress");
+    assert!(found.state == State::Good && found.said.contains("one place"), "{found:?}");
+    assert_eq!(found.found[0].text, "backups to `vault`, allowed by Inès");
 }
 
 #[test]
