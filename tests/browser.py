@@ -214,7 +214,7 @@ def evidence(page):
     page.goto(f"{base}/audit")
     page.click("form[action='/audit/checkpoint'] button")
     # The job that signs every minute may just have been there.
-    page.wait_for_url(re.compile("flash="))
+    page.locator("#toasts .toast").wait_for()
     with page.expect_download() as download:
         page.click("button[value=pack]")
     pack = os.path.join(muster.folder, "pack.zip")
