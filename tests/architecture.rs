@@ -375,6 +375,9 @@ fn page_breaches(name: &str, text: &str) -> Vec<String> {
     if lower.contains("javascript:") {
         say("a script address stands in it");
     }
+    if lower.contains(".format(\"%") || lower.contains(".day()") {
+        say("a time is written in UTC, not by `kit::Markup` in the zone of who looks");
+    }
     out
 }
 
@@ -560,6 +563,7 @@ fn breaches_of_pages_are_caught() {
         "<img src=\"https://elsewhere.example/x.png\">",
         "<link href=\"//elsewhere.example/x.css\">",
         "<a href=\"javascript:go()\">",
+        "{{ key.made.format(\"%H:%M UTC\") }}",
     ] {
         assert!(!page_breaches("x.html", text).is_empty(), "{text}");
     }

@@ -214,7 +214,7 @@ def evidence(page):
     page.goto(f"{base}/audit")
     page.click("form[action='/audit/checkpoint'] button")
     # The job that signs every minute may just have been there.
-    page.wait_for_url(re.compile("flash="))
+    page.locator("#toasts .toast").wait_for()
     with page.expect_download() as download:
         page.click("button[value=pack]")
     pack = os.path.join(muster.folder, "pack.zip")
@@ -330,6 +330,7 @@ with sync_playwright() as playwright:
         "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events",
         "/help/api", "/help/messages", "/help/backups", "/help/network", "/help/sign-on",
         "/help/signing-in", "/people/rules", "/people/sign-on", "/people/import", "/account/factors", "/backups", "/storage", "/clients",
+        "/security", "/security?state=bad", "/security/egress", "/help/security",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):

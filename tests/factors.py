@@ -75,6 +75,15 @@ def sign_out(page):
     page.wait_for_url(re.compile("/login"))
 
 
+def rename_passkey(page):
+    page.goto(f"{base}/account/factors")
+    page.locator("summary", has_text="Rename").click()
+    page.get_by_label("New name of This laptop").fill("Desk by the door")
+    page.locator("form[action$='/rename'] button").click()
+    page.locator("td", has_text="Desk by the door").wait_for()
+    assert page.locator("td", has_text="This laptop").count() == 0
+
+
 def passkey_alone(page):
     sign_out(page)
     page.goto(f"{base}/people")
@@ -246,6 +255,7 @@ with sync_playwright() as playwright:
     devtools, identifier = authenticator(page)
     story.step("set-up under a host name", lambda: set_up(page))
     story.step("a passkey is made and listed", lambda: add_passkey(page, "This laptop"))
+    story.step("a passkey is renamed, and still signs in below", lambda: rename_passkey(page))
     story.step("the same authenticator makes no second one", lambda: same_twice(page))
     recovery = story.step("ten recovery codes are shown", lambda: codes(page))
     story.step("a passkey alone signs in, and comes back to the page that was asked for", lambda: passkey_alone(page))

@@ -366,6 +366,7 @@ impl Program {
                 clock: Some(self.clock.now()),
                 spooled: self.spool.waiting(),
                 boot: self.boot.clone(),
+                time: session::time_service(),
             };
             // One that cannot be sent now need not be sent later.
             let _ = session.try_publish(&Up::Heartbeat(beat));

@@ -10,7 +10,8 @@ use crate::engine::crypto::{self, Pin};
 use crate::engine::host;
 use crate::engine::outbound::mqtt::{self, Client, Delivery, Incoming, Quality, Will};
 use crate::wire::{
-    Disk, Down, Event, Events, Hello, Interface, Inventory, Sequence, Severity, Topic, Up, UpKind,
+    Disk, Down, Event, Events, Hello, Interface, Inventory, Sequence, Severity, TimeService, Topic, Up,
+    UpKind,
 };
 
 /// Spooled messages that are on their way at once.
@@ -195,6 +196,11 @@ pub fn hello(configuration: &super::Configuration, boot: &str, clock: &Clock) ->
         commands,
         checkpoints: Vec::new(),
     }
+}
+
+/// Who sets this host's clock, as the wire says it.
+pub(super) fn time_service() -> Option<TimeService> {
+    host::time_service().map(|found| TimeService { name: found.name, in_step: found.in_step, at: found.at })
 }
 
 /// The host engine's inventory as the wire says it.

@@ -40,8 +40,13 @@ impl Timestamp {
 
     /// The instant in UTC by a strftime pattern.
     pub fn format(self, pattern: &str) -> String {
+        self.format_in(pattern, &jiff::tz::TimeZone::UTC)
+    }
+
+    /// The instant as the clocks of a zone show it, by a strftime pattern.
+    pub fn format_in(self, pattern: &str, zone: &jiff::tz::TimeZone) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(instant) => instant.strftime(pattern).to_string(),
+            Ok(instant) => instant.to_zoned(zone.clone()).strftime(pattern).to_string(),
             Err(_) => String::from("out of range"),
         }
     }

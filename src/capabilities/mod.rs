@@ -8,6 +8,7 @@ pub mod clients;
 pub mod identity;
 pub mod overview;
 pub mod secrets;
+pub mod security;
 pub mod settings;
 pub mod storage;
 pub mod tasks;
@@ -31,6 +32,7 @@ pub const ALL: &[&dyn Capability] = &[
     &storage::Storage,
     &audit::Audit,
     &backups::Backups,
+    &security::Security,
     &overview::Overview,
 ];
 

@@ -62,6 +62,11 @@ pub trait Capability: Sync {
     fn check(&self, _: &Ctx<'_>, _: &mut Findings) -> Result<()> {
         Ok(())
     }
+    /// What belongs into a pack of evidence beside the audit log: the name of a file and its text, as who takes the pack
+    /// out may read it. Nothing where they may not.
+    fn evidence(&self, _: &Ctx<'_>) -> Result<Option<(&'static str, String)>> {
+        Ok(None)
+    }
     /// What of it can be brought back as it was.
     fn returnable(&self) -> &'static [Returnable] {
         &[]

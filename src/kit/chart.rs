@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use super::{Zone, local};
 use crate::base::{Span, Timestamp};
 
 mod small;
@@ -202,7 +203,7 @@ impl Chart<'_> {
                 }
             }
             if !text.is_empty() {
-                let at = Timestamp::from_milliseconds((left + right) / 2).format("%d %b %H:%M:%S");
+                let at = local(Timestamp::from_milliseconds((left + right) / 2), "%d %b %H:%M:%S %Z");
                 let _ = write!(
                     out,
                     "<rect class=\"hit\" x=\"{}\" width=\"{}\" height=\"{HIGH}\"><title>{at}{}</title></rect>",
@@ -257,13 +258,15 @@ impl Chart<'_> {
             60..86400 => "%H:%M",
             _ => "%d %b",
         };
-        let first = (self.from.seconds() + step - 1).div_euclid(step) * step;
+        // Round on the clock of who looks.
+        let ahead = Zone::on().ahead_seconds(self.from);
+        let first = (self.from.seconds() + ahead + step - 1).div_euclid(step) * step - ahead;
         (first..=self.to.seconds())
             .step_by(step as usize)
             .take(8)
             .map(|s| Timestamp::from_milliseconds(s * 1000))
             .filter(|at| (20.0..=980.0).contains(&self.x(*at)))
-            .map(|at| (at, at.format(pattern)))
+            .map(|at| (at, local(at, pattern)))
             .collect()
     }
 }

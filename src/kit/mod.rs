@@ -29,6 +29,7 @@ mod site;
 mod step_up;
 mod tenants;
 mod view;
+mod zone;
 
 pub use actor::Actor;
 pub use approved::{Approved, Asked, Intent, Marks, NeedsSecond};
@@ -50,10 +51,11 @@ pub(crate) use recovery::sample as recovery_sample;
 pub use recovery::{Difference, FieldDifference, Finding, Findings, Restored, Returnable, Undone};
 pub use rights::{Grant, PATTERNS_MAX, Permissions, Rights, Scope, Sight};
 pub use role::{ROLE_NAME_CHARACTERS_MAX, Role, RoleName};
-pub use settings::{Settings, Theme, Unwritable};
+pub use settings::{Door, Guards, KeysOpenedBy, Served, Settings, Theme, Unwritable};
 pub use site::{Parts, PerSite, Site};
 pub use step_up::{DANGEROUS, PROOF_LASTS};
 pub use tenants::{HOME, Places, Quota, Quotas, Tenant, Tenants, is_sites};
 #[cfg(test)]
 pub(crate) use view::proof;
 pub use view::{Markup, part, query, told};
+pub use zone::{Zone, local};

@@ -5,7 +5,7 @@ use std::fmt;
 
 use askama::Template;
 
-use super::{Count, Ctx, Markup, Notice};
+use super::{Count, Ctx, Markup, Notice, Zone};
 use crate::base::{Error, Result};
 
 /// What a page is asked.
@@ -201,6 +201,8 @@ pub struct Shell {
     pub role: String,
     /// As whom they look at the console; empty for themselves.
     pub looks_as: String,
+    /// The zone in which the page's times are written.
+    pub zone: String,
     /// Token that every form carries.
     pub csrf: String,
     /// `light`, `dark` or empty for the system's.
@@ -253,6 +255,7 @@ impl Shell {
             person: ctx.actor.label(),
             role: ctx.actor.rights().map(|rights| rights.roles()).unwrap_or_default(),
             looks_as: ctx.actor.rights().and_then(|rights| rights.looks_as.clone()).unwrap_or_default(),
+            zone: Zone::on().name().to_owned(),
             csrf: ctx.csrf(),
             theme: ctx.theme.word(),
             navigation,

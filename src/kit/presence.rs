@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 
 use crate::base::{AgentId, Span, TenantId, Timestamp};
 use crate::engine::clock::Clock;
+use crate::wire::TimeService;
 
 /// When and where an agent was last heard.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ pub struct Seen {
     pub at: Option<Timestamp>,
     /// The agent's clock minus the server's, in milliseconds.
     pub clock_offset_ms: Option<i64>,
+    /// Who sets its host's clock, as it says.
+    pub time: Option<TimeService>,
     /// Messages that wait in the agent's spool.
     pub spooled: u64,
     /// The start of the agent program that is connected.

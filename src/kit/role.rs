@@ -20,7 +20,7 @@ pub const ROLE_NAME_CHARACTERS_MAX: usize = 40;
 pub enum Role {
     /// Pays: what was used and what it costs.
     Billing,
-    /// Sees everything but people, secrets and the audit log, and changes nothing.
+    /// Sees everything but people, secrets, the audit log and how the site is guarded, and changes nothing.
     Viewer,
     /// Sees everything, secrets apart, and proves the audit log; changes nothing.
     Auditor,
@@ -80,13 +80,15 @@ impl Role {
     fn text(self) -> &'static str {
         match self {
             Role::Billing => "billing.*, usage.*, settings.read",
-            Role::Viewer => "*.read, -identity.*, -audit.*, -secrets.*, -tenants.*",
+            Role::Viewer => "*.read, -identity.*, -audit.*, -secrets.*, -security.*, -tenants.*",
             Role::Auditor => {
                 "*.read, audit.*, storage.verify, -audit.retain, -audit.lift, -secrets.*, -tenants.*"
             }
-            Role::Approver => "*.read, approvals.decide, -identity.*, -audit.*, -secrets.*, -tenants.*",
+            Role::Approver => {
+                "*.read, approvals.decide, -identity.*, -audit.*, -secrets.*, -security.*, -tenants.*"
+            }
             Role::Operator => {
-                "agents.*, tasks.*, telemetry.*, overview.*, *.read, -identity.*, -secrets.*, -tenants.*"
+                "agents.*, tasks.*, telemetry.*, overview.*, *.read, -identity.*, -secrets.*, -security.*, -tenants.*"
             }
             Role::Administrator => "*, -tenants.*, -backups.kit, -keys.rotate",
             Role::Owner => "*",
@@ -208,6 +210,7 @@ mod tests {
             ("backups.create", "-----+"),
             ("backups.kit", "------"),
             ("secrets.read", "-----+"),
+            ("security.read", "--+--+"),
             ("tenants.create", "------"),
             ("approvals.decide", "---+-+"),
             ("usage.read", "++++++"),

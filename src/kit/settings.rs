@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::base::{Networks, Timestamp};
+
 /// The look that a person chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Theme {
@@ -45,6 +47,57 @@ pub enum Unwritable {
     Open,
 }
 
+/// What opens the keys at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeysOpenedBy {
+    /// A file beside the data.
+    #[default]
+    File,
+    /// A passphrase.
+    Passphrase,
+    /// A credential of systemd's.
+    Systemd,
+}
+
+/// One of the two ports that other hosts may reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Door {
+    /// Whether TLS 1.2 is spoken too.
+    pub tls12: bool,
+    /// Who may connect.
+    pub networks: Networks,
+    /// Connections at once.
+    pub connections_max: u32,
+    /// Connections at once from one address.
+    pub connections_per_address_max: u32,
+}
+
+/// How the configuration guards the site, for who looks at how well it is guarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guards {
+    /// Console and API.
+    pub http: Door,
+    /// The gate.
+    pub mqtt: Door,
+    /// Requests in a second: of an address, of a person or key, of a tenant.
+    pub requests_per_second_max: [u32; 3],
+    /// Whether the data files are sealed.
+    pub sealed: bool,
+    /// What opens the keys at rest.
+    pub keys: KeysOpenedBy,
+}
+
+/// The certificates that are served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Served {
+    /// When the server's own one ends, which renews itself.
+    pub own_ends: Timestamp,
+    /// The names of a supplied one, and when it ends.
+    pub supplied: Option<(Vec<String>, Timestamp)>,
+    /// Why the newest supplied files are not in use.
+    pub refused: Option<String>,
+}
+
 /// What capabilities need to know of the configuration.
 pub struct Settings {
     name: RwLock<String>,
@@ -54,8 +107,12 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// Whether something may be given away while the audit log cannot be written.
     pub unwritable: Unwritable,
+    /// How the configuration guards the site.
+    pub guards: Guards,
+    served: RwLock<Option<Served>>,
     https_port: AtomicU16,
     mqtt_port: AtomicU16,
+    plain_port: AtomicU16,
 }
 
 impl Settings {
@@ -66,8 +123,11 @@ impl Settings {
             name: RwLock::new(name),
             hosts,
             unwritable: Unwritable::default(),
+            guards: Guards::default(),
+            served: RwLock::default(),
             https_port: AtomicU16::new(0),
             mqtt_port: AtomicU16::new(0),
+            plain_port: AtomicU16::new(0),
         }
     }
     /// The same with another choice for an audit log that cannot be written.
@@ -76,10 +136,32 @@ impl Settings {
         self.unwritable = unwritable;
         self
     }
+    /// The same with these guards.
+    #[must_use]
+    pub fn guarded(mut self, guards: Guards) -> Settings {
+        self.guards = guards;
+        self
+    }
+    /// These certificates are served from now on.
+    pub fn serve(&self, served: Served) {
+        *self.served.write() = Some(served);
+    }
+    /// The certificates that are served; none before a server serves any.
+    pub fn served(&self) -> Option<Served> {
+        self.served.read().clone()
+    }
     /// The listeners are bound to these ports.
     pub fn listening(&self, https_port: u16, mqtt_port: u16) {
         self.https_port.store(https_port, Ordering::Relaxed);
         self.mqtt_port.store(mqtt_port, Ordering::Relaxed);
+    }
+    /// The gate listens without TLS at this port too.
+    pub fn listening_plain(&self, port: u16) {
+        self.plain_port.store(port, Ordering::Relaxed);
+    }
+    /// Port of the gate without TLS, if there is one.
+    pub fn plain_port(&self) -> Option<u16> {
+        Some(self.plain_port.load(Ordering::Relaxed)).filter(|port| *port > 0)
     }
     /// Port of the console and API.
     pub fn https_port(&self) -> u16 {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Reply, chart};
+use super::{Reply, chart, local};
 use crate::base::{Kind, Result, Timestamp};
 
 /// Text that is HTML already: templates do not escape it again. Only drawings and rendered parts become one.
@@ -28,19 +28,42 @@ impl Markup {
         Markup(match at {
             Some(at) => format!(
                 "<time datetime=\"{at}\" title=\"{}\" data-ago>{}</time>",
-                at.format("%Y-%m-%d %H:%M:%S UTC"),
+                local(at, "%Y-%m-%d %H:%M:%S %Z"),
                 now.since(at).rough()
             ),
             None => "—".to_owned(),
         })
     }
 
-    /// An instant as a clock shows it.
+    /// An instant as the clock of who looks shows it; a dash for never.
     pub fn at(at: Option<Timestamp>) -> Markup {
-        Markup(match at {
-            Some(at) => format!("<time datetime=\"{at}\">{}</time>", at.format("%d %b %Y %H:%M:%S UTC")),
-            None => "—".to_owned(),
-        })
+        at.map_or_else(|| Markup("—".to_owned()), |at| Markup::time(&at, "%d %b %Y %H:%M:%S %Z"))
+    }
+
+    /// An instant to the minute.
+    pub fn minute(at: &Timestamp) -> Markup {
+        Markup::time(at, "%Y-%m-%d %H:%M %Z")
+    }
+
+    /// An instant to the second.
+    pub fn second(at: &Timestamp) -> Markup {
+        Markup::time(at, "%Y-%m-%d %H:%M:%S %Z")
+    }
+
+    /// An instant to the millisecond.
+    pub fn exact(at: &Timestamp) -> Markup {
+        Markup::time(at, "%Y-%m-%d %H:%M:%S%.3f %Z")
+    }
+
+    /// The day of an instant; which minute it was, on demand.
+    pub fn day(at: &Timestamp) -> Markup {
+        let (day, minute) = (local(*at, "%Y-%m-%d"), local(*at, "%Y-%m-%d %H:%M %Z"));
+        Markup(format!("<time datetime=\"{at}\" title=\"{minute}\">{day}</time>"))
+    }
+
+    /// What programs read is UTC, what people read is in their zone.
+    fn time(at: &Timestamp, pattern: &str) -> Markup {
+        Markup(format!("<time datetime=\"{at}\">{}</time>", local(*at, pattern)))
     }
 }
 
@@ -107,6 +130,7 @@ pub(crate) mod proof {
             person: "Inès Moreau".into(),
             role: "owner".into(),
             looks_as: String::new(),
+            zone: "UTC".into(),
             csrf: "0f1e2d3c4b5a69788796a5b4c3d2e1f0".into(),
             theme: "",
             navigation,
@@ -174,5 +198,16 @@ mod tests {
         let now = Timestamp::from_milliseconds(1_790_000_000_000);
         assert!(Markup::ago(Some(now), now).0.contains(">0 s</time>"));
         assert_eq!(Markup::ago(None, now).0, "—");
+        assert_eq!(Markup::at(None).0, "—");
+        // Whoever looks reads their own clock; what programs read is UTC.
+        let utc = "<time datetime=\"2026-09-21T14:13:20.000Z\">2026-09-21 14:13 UTC</time>";
+        assert_eq!(Markup::minute(&now).0, utc);
+        crate::kit::Zone::named("Asia/Tokyo").during(|| {
+            assert_eq!(Markup::minute(&now).0, utc.replace("14:13 UTC", "23:13 JST"));
+            assert!(Markup::ago(Some(now), now).0.contains("title=\"2026-09-21 23:13:20 JST\""));
+            assert!(Markup::at(Some(now)).0.contains(">21 Sep 2026 23:13:20 JST<"));
+            assert!(Markup::exact(&now).0.contains(">2026-09-21 23:13:20.000 JST<"));
+            assert!(Markup::day(&now).0.contains(">2026-09-21</time>"));
+        });
     }
 }

@@ -18,7 +18,7 @@ use crate::base::{Error, Result, Secret, Span, Timestamp};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::{ServerTls, Supplied};
 use crate::engine::jobs::Step;
-use crate::kit::{Ctx, Notice, Site};
+use crate::kit::{Ctx, Notice, Served, Site};
 
 /// The name under which a running server is asked.
 pub(super) const ASKED: &str = "server.reload";
@@ -198,6 +198,11 @@ impl Certificates {
     /// Says on every page what is wrong, or will be.
     fn tell(&self, site: &Site) {
         let state = self.state.lock();
+        site.settings.serve(Served {
+            own_ends: state.own_ends,
+            supplied: state.supplied.as_ref().map(|supplied| (supplied.names.clone(), supplied.ends)),
+            refused: state.refused.clone(),
+        });
         let end = state.supplied.as_ref().map(|supplied| supplied.ends);
         let now = site.clock.now();
         let (grave, text) = match (&state.refused, end) {

@@ -68,6 +68,7 @@ pub struct Options {
 const DOORS: Doors = Doors {
     session: identity::session_actor,
     watcher: identity::session_watcher,
+    zone: identity::zone_of,
     key: identity::key_actor,
     token: identity::issue_token,
     revoke: identity::revoke_token,
@@ -137,6 +138,7 @@ impl Server {
         let routes = Arc::clone(&surface);
         let http = http::Server::start(listener, move |app| routes.configure(app))?;
         site.settings.listening(http.address().port(), gate.port());
+        plain.iter().for_each(|plain| site.settings.listening_plain(plain.port()));
         let (parts_jobs, parts_following) = (Arc::clone(&jobs), Arc::clone(&following));
         surface.attach(surface::Parts {
             jobs: parts_jobs,

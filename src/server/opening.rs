@@ -94,7 +94,8 @@ pub(super) fn site(
         vault,
         authority,
         settings: Settings::new(config.site.name.clone(), hosts)
-            .when_unwritable(config.audit.when_unwritable),
+            .when_unwritable(config.audit.when_unwritable)
+            .guarded(config.guards()),
         navigation: surface::navigation(ALL),
         assets: assets::prefix(),
         folder: folder.to_owned(),

@@ -169,8 +169,9 @@ fn run(
         Some(page) => (page.run)(&ctx, asked),
         None => reference::page(&ctx, asked, &surface.ops),
     };
+    let zone = (surface.doors.zone)(&ctx)?;
     span.in_scope(|| {
-        let reply = run();
+        let reply = zone.during(run);
         let intent = || posted.then(|| form_intent(path, asked));
         Ok(match surface.second(&ctx, reply, intent)? {
             Ok(reply) => Outcome::Reply(reply),

@@ -144,5 +144,6 @@ fn render(surface: &Surface, caller: &Caller, topics: &[Topic]) -> Result<Option
             Err(error) => Err(error),
         }
     };
-    topics.iter().map(part).collect::<Result<_>>().map(Some)
+    let zone = (surface.doors.zone)(&ctx)?;
+    zone.during(|| topics.iter().map(part).collect::<Result<_>>().map(Some))
 }

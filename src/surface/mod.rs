@@ -43,7 +43,7 @@ use crate::engine::http::{Traffic, assets};
 use crate::engine::jobs::{Runner, Step};
 use crate::kit::{
     Actor, Asked, Capability, Ctx, Followers, Intent, Jobs, NavItem, NeedsSecond, OauthClient, Ops, Pages,
-    Site, Uplinks,
+    Site, Uplinks, Zone,
 };
 
 pub use errors::either as refuse;
@@ -64,6 +64,8 @@ pub struct Doors {
     pub session: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
     /// The same for a page that updates itself, which is no use of the session.
     pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
+    /// The zone in which whoever acts reads times.
+    pub zone: fn(&Ctx<'_>) -> Result<Zone>,
     /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
     pub key: fn(&Site, &str, &str) -> Result<Option<(TenantId, Actor)>>,
     /// A short-lived token for a program with a key, or for a refresh token that it was given, narrowed to a scope.

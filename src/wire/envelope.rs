@@ -118,7 +118,11 @@ impl Up {
                 bound("bytes of host name", m.hostname.len(), 255)?;
                 bound("bytes of boot", m.boot.len(), 64)
             }
-            Up::Heartbeat(m) => bound("bytes of boot", m.boot.len(), 64),
+            Up::Heartbeat(m) => {
+                let service = m.time.as_ref().map_or(0, |time| time.name.len());
+                bound("bytes of time service", service, 64)?;
+                bound("bytes of boot", m.boot.len(), 64)
+            }
             Up::Metrics(m) => metrics::check(m),
             Up::Logs(m) => bound("lines", m.lines.len(), limits::LOG_LINES_MAX),
             Up::Spans(m) => bound("spans", m.spans.len(), limits::LOG_LINES_MAX),
@@ -240,7 +244,12 @@ mod tests {
                 clock: Some(at),
                 ..Hello::default()
             }),
-            Up::Heartbeat(Heartbeat { clock: Some(at), spooled: 3, boot: "b".into() }),
+            Up::Heartbeat(Heartbeat {
+                clock: Some(at),
+                spooled: 3,
+                boot: "b".into(),
+                time: Some(TimeService { name: "chrony".into(), in_step: None, at: None }),
+            }),
             Up::Metrics(Metrics {
                 sequence: Some(9),
                 at: Some(at),
@@ -288,6 +297,14 @@ mod tests {
     fn a_later_versions_fields_are_skipped() {
         let text = br#"{"clock":1790000000000,"spooled":1,"boot":"b","mood":"good"}"#;
         assert!(matches!(Up::decode(UpKind::Heartbeat, text).unwrap(), Up::Heartbeat(h) if h.spooled == 1));
+        let named = |bytes: usize| {
+            let time = Some(TimeService { name: "x".repeat(bytes), ..TimeService::default() });
+            Up::decode(
+                UpKind::Heartbeat,
+                &Up::Heartbeat(Heartbeat { time, ..Heartbeat::default() }).compact(),
+            )
+        };
+        assert!(named(64).is_ok() && named(65).is_err());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub fn up(kind: UpKind) -> Example {
         UpKind::Heartbeat => (
             "up/heartbeat",
             "A sign of life, every ten seconds. Without any message for 60 s an agent counts as offline.",
-            r#"{"clock":"2026-11-25T09:41:32.118Z","spooled":0,"boot":"a41f"}"#,
+            r#"{"clock":"2026-11-25T09:41:32.118Z","spooled":0,"boot":"a41f","time":{"name":"systemd-timesyncd","in_step":true,"at":"2026-11-25T09:38:02Z"}}"#,
         ),
         UpKind::Metrics => (
             "up/metrics",

@@ -95,6 +95,21 @@ pub struct Heartbeat {
     pub spooled: u64,
     /// As in [`Hello::boot`].
     pub boot: String,
+    /// Who sets the host's clock, where the agent can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<TimeService>,
+}
+
+/// Who sets a host's clock, and whether it is in step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub struct TimeService {
+    /// For example `systemd-timesyncd` or `chrony`; empty when none runs that is known.
+    pub name: String,
+    /// Whether it has brought the clock in step since it started; absent where it does not say.
+    pub in_step: Option<bool>,
+    /// When it last did, by the host's own clock.
+    pub at: Option<Timestamp>,
 }
 
 /// Samples of one or more instants. JSON: `{"at":"…","values":{"cpu.usage_percent":12.5}}`, or `ticks` with several.

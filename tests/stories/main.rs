@@ -18,6 +18,7 @@ mod harness;
 mod machine;
 mod matrix;
 mod pages;
+mod posture;
 mod program;
 mod recovery;
 mod restored;

@@ -227,7 +227,7 @@ impl Session<'_> {
                 }
                 _ = beating.tick() => {
                     let (clock, boot) = (Some(self.now()), hello(self.shared, self.member).boot);
-                    self.send(&Up::Heartbeat(Heartbeat { clock, spooled: 0, boot })).await?;
+                    self.send(&Up::Heartbeat(Heartbeat { clock, spooled: 0, boot, time: None })).await?;
                 }
                 _ = writing.tick() => {
                     let (from, to) = (written, self.now());

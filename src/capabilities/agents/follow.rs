@@ -72,6 +72,7 @@ pub(super) fn heartbeat(ctx: &Ctx<'_>, from: AgentRef, message: &Up) -> Result<D
     let before = ctx.site.presence.of(from.agent);
     ctx.site.presence.update(from.agent, |seen| {
         seen.spooled = beat.spooled;
+        seen.time = beat.time.clone();
         if let Some(clock) = beat.clock {
             seen.clock_offset_ms = Some(clock.milliseconds() - ctx.now.milliseconds());
         }

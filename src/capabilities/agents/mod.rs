@@ -26,7 +26,7 @@ pub use follow::inventory;
 pub use join::JoinCode;
 pub use model::{Agent, AgentView, Health, LATE, OFFLINE, Readings, State, health};
 pub use ops::{Counts, ListAgents};
-pub use sight::{Eyes, permit, seen};
+pub use sight::{Eyes, all_seen, permit, seen};
 pub use store::{exists, is_known, named, some};
 pub use watch::{configuration, watch};
 

@@ -4,6 +4,7 @@
 //! What an agent says of itself does not count, so that no agent moves itself into anybody's hands.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::model::Agent;
 use super::store::AGENTS;
@@ -77,6 +78,13 @@ fn is_elsewhere(ctx: &Ctx<'_>, read: &impl Read, id: AgentId) -> Result<bool> {
         return Ok(false);
     }
     Ok(ctx.site.tenants.search(look)?.is_some())
+}
+
+/// All agents that somebody sees by a permission, by name.
+pub fn all_seen(ctx: &Ctx<'_>, permission: &'static str) -> Result<Vec<Arc<Agent>>> {
+    let sight = ctx.sight(permission)?;
+    let all = super::roster::all(ctx.site, ctx.tenant)?;
+    Ok(all.iter().filter(|agent| sight.sees(&***agent)).cloned().collect())
 }
 
 /// Refuses an agent that is not seen, as if it were not there.

@@ -150,7 +150,8 @@ fn readme(header: &Header) -> String {
          public-key.txt the key that the site signs with (Ed25519); compare it with the one that you know\n\
          manifest.json  what is in the pack, with the BLAKE3 of every file\n\
          manifest.sig   the site's signature over \"muster.evidence.1\" and the manifest (Ed25519, hexadecimal)\n\
-         verify.html    the page that checks all of this; take it from a pack that you trust\n",
+         verify.html    the page that checks all of this; take it from a pack that you trust\n\
+         security.json  how well the site was guarded when the pack was made, where who made it might read that\n",
         header.site
     )
 }
@@ -160,7 +161,14 @@ fn signed(manifest: &[u8]) -> Vec<u8> {
 }
 
 /// Puts the log, as `next` gives it part by part, into a pack.
-pub(super) fn pack(header: Header, by: String, signer: Signer, mut next: NextPart) -> NextPart {
+/// `beside` are files of other capabilities.
+pub(super) fn pack(
+    header: Header,
+    by: String,
+    signer: Signer,
+    beside: Vec<(&'static str, String)>,
+    mut next: NextPart,
+) -> NextPart {
     let mut zip = Some(ZipWriter::new(header.at));
     let (mut begun, mut hasher, mut bytes) = (false, blake3::Hasher::new(), 0);
     let mut counts = Counts::default();
@@ -189,6 +197,10 @@ pub(super) fn pack(header: Header, by: String, signer: Signer, mut next: NextPar
             small.iter().map(|(name, text)| Packed::new(name, text.as_bytes())).collect();
         files.push(Packed { name: LOG.into(), bytes, blake3: Chain(*hasher.finalize().as_bytes()) });
         files.push(Packed::new("summary.txt", summary.as_bytes()));
+        for (name, text) in &beside {
+            writing.file(name, text.as_bytes(), &mut out)?;
+            files.push(Packed::new(name, text.as_bytes()));
+        }
         let manifest = Manifest {
             format: FORMAT,
             site: header.site.clone(),

@@ -154,6 +154,12 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     };
     let last = read.number()?;
     drop(read);
+    let mut beside = Vec::new();
+    if form == Form::Pack {
+        for capability in ctx.site.capabilities() {
+            beside.extend(capability.evidence(ctx)?);
+        }
+    }
     permit.before_giving(|change| {
         let only: BTreeMap<_, _> =
             asked.narrowed.pairs().into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -174,7 +180,7 @@ pub fn export(ctx: &Ctx<'_>, asked: ExportAsked) -> Result<Download> {
     let cut = at_cut.map(|cut| cut.checkpoint);
     let next = parts(ctx.site.store.clone(), header.clone(), (start, cut), last, form, sieve);
     let next = match form {
-        Form::Pack => evidence::pack(header, ctx.actor.text(), signer, next),
+        Form::Pack => evidence::pack(header, ctx.actor.text(), signer, beside, next),
         _ => next,
     };
     Ok(Download { name, kind, next })

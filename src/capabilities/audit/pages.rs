@@ -15,7 +15,9 @@ use super::verify::verify;
 use super::witness::{self, Contradiction};
 use super::words::{self, SearchAsked};
 use crate::base::{Error, Kind, Page, Result, Timestamp};
-use crate::kit::{Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Weight, query, told};
+use crate::kit::{
+    Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Weight, Zone, query, told,
+};
 use row::Row;
 
 /// Contradictions that the banner names.
@@ -89,6 +91,7 @@ impl Proof {
                 1 => "1 agent".to_owned(),
                 count => format!("{count} agents"),
             };
+            // It is written down and compared by others, so it stays UTC.
             let at = signed.at.format("%Y-%m-%d %H:%M UTC");
             proof.line = format!("{} · {at} · {} · {}", signed.site, proof.signed, status.fingerprint);
             proof.key = signed.key.clone();
@@ -182,6 +185,18 @@ fn searched(ctx: &Ctx<'_>, asked: SearchAsked) -> Result<Answer> {
     })
 }
 
+/// The conditions of a form, whose days and instants are in the zone of who looks, as operations read them: in UTC.
+fn in_utc(asked: &Narrowed) -> Narrowed {
+    let zone = Zone::on();
+    let of = |text: &str, of_a_day: &str| {
+        let text = text.trim();
+        let whole = if text.len() == 10 { format!("{text}T{of_a_day}") } else { text.replace(' ', "T") };
+        zone.read(&whole).map_or_else(|| text.to_owned(), |at| at.to_string())
+    };
+    let (since, until) = (of(&asked.since, "00:00"), of(&asked.until, "23:59:59.999"));
+    Narrowed { since, until, ..asked.clone() }
+}
+
 /// Lists what was done, or what was found.
 pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let narrowed = Narrowed::read(|name| request.asked(name));
@@ -189,12 +204,12 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let after = Some(request.asked("after").to_owned()).filter(|after| !after.is_empty());
     let later = after.is_some();
     let answer = match words.is_empty() {
-        true => listed(ctx, narrowed.clone(), after),
+        true => listed(ctx, in_utc(&narrowed), after),
         false => searched(
             ctx,
             SearchAsked {
                 words: words.to_owned(),
-                narrowed: narrowed.clone(),
+                narrowed: in_utc(&narrowed),
                 order: order.to_owned(),
                 after,
                 limit: None,
@@ -269,7 +284,7 @@ fn download(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         }),
     };
     let format = request.field("format").to_owned();
-    let narrowed = Narrowed::read(|name| request.field(name));
+    let narrowed = in_utc(&Narrowed::read(|name| request.field(name)));
     export::export(ctx, ExportAsked { format, from: number("from")?, to: number("to")?, narrowed })
         .map(Reply::File)
 }
@@ -282,6 +297,26 @@ mod tests {
     use crate::capabilities::audit::verify::{Verification, Wrong};
     use crate::kit::proof;
     use crate::wire::Checkpoint;
+
+    #[test]
+    fn days_of_a_form_are_those_of_who_looks() {
+        let asked = |since: &str, until: &str| {
+            let asked = Narrowed { since: since.into(), until: until.into(), ..Narrowed::default() };
+            let read = in_utc(&asked);
+            (read.since, read.until)
+        };
+        let day = ("2026-07-01", "2026-07-01");
+        let utc = ("2026-07-01T00:00:00.000Z".to_owned(), "2026-07-01T23:59:59.999Z".to_owned());
+        assert_eq!(asked(day.0, day.1), utc);
+        Zone::named("Europe/Paris").during(|| {
+            let paris = ("2026-06-30T22:00:00.000Z".to_owned(), "2026-07-01T21:59:59.999Z".to_owned());
+            assert_eq!(asked(day.0, day.1), paris);
+            assert_eq!(asked("2026-07-01 12:30", "").0, "2026-07-01T10:30:00.000Z");
+            // What has a zone of its own, and what is no instant, is as it was.
+            let own = ("2026-07-01T12:30:00Z".to_owned(), "yesterday".to_owned());
+            assert_eq!(asked(&own.0, &own.1), own);
+        });
+    }
 
     fn page(shell: Shell) -> AuditListPage {
         AuditListPage {

@@ -10,7 +10,7 @@ use super::targets::{self, AddTarget, ChangeTarget, TargetById};
 use super::{drill, memory, store};
 use crate::base::{Error, Kind, Result, Secret, Span, Timestamp};
 use crate::capabilities::identity;
-use crate::kit::{Ctx, Nothing, PageRequest, Pages, Reply, Shell, html, part, qr, query, told};
+use crate::kit::{Ctx, Nothing, PageRequest, Pages, Reply, Shell, Zone, html, local, part, qr, query, told};
 
 mod kinds;
 #[cfg(test)]
@@ -247,7 +247,7 @@ fn kit_page(
         shares,
         key: keys.iter().find(|key| key.number == of).cloned(),
         keys,
-        day: ctx.now.day(),
+        day: local(ctx.now, "%Y-%m-%d"),
     })
 }
 
@@ -278,8 +278,9 @@ fn mendable(error: &Error) -> bool {
 fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     ctx.require("backups.read")?;
     let window = past::window(ctx)?;
-    let field = |at: Timestamp| at.format("%Y-%m-%dT%H:%M:%S");
-    let at = request.asked("at").trim_end_matches('Z').to_owned();
+    let field = |at: Timestamp| local(at, "%Y-%m-%dT%H:%M:%S");
+    let asked = request.asked("at");
+    let at = asked.parse().map_or_else(|_| asked.to_owned(), field);
     let kinds = past::kinds(ctx, Nothing {})?;
     let word = match request.asked("word") {
         "" => kinds.first().map(|kind| kind.word.to_owned()).unwrap_or_default(),
@@ -290,7 +291,7 @@ fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         shell: Shell::new(ctx, request, "Any second back", "/backups"),
         from: window.map(|(from, _)| field(from)).unwrap_or_default(),
         to: window.map(|(_, to)| field(to)).unwrap_or_default(),
-        window: window.map(|(from, _)| from.format("%d %b %Y %H:%M:%S UTC")).unwrap_or_default(),
+        window: window.map(|(from, _)| local(from, "%d %b %Y %H:%M:%S %Z")).unwrap_or_default(),
         error: String::new(),
         chosen: false,
         summary: String::new(),
@@ -324,9 +325,14 @@ fn time(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     html(&page)
 }
 
+/// A field's instant, which is in the zone of who looks, as operations read it. What is none they refuse in words.
+fn in_utc(at: &str) -> String {
+    Zone::on().read(at).map_or_else(|| at.to_owned(), |at| at.to_string())
+}
+
 /// What would be undone, and what differs.
 fn look(ctx: &Ctx<'_>, page: &mut TimePage, word: &str, filter: &str) -> Result<()> {
-    let preview = past::preview(ctx, When { at: page.at.clone(), change: None })?;
+    let preview = past::preview(ctx, When { at: in_utc(&page.at), change: None })?;
     page.chosen = true;
     page.summary = match preview.changes {
         0 => "Nothing has changed since.".into(),
@@ -349,7 +355,7 @@ fn look(ctx: &Ctx<'_>, page: &mut TimePage, word: &str, filter: &str) -> Result<
     if word.is_empty() || !page.may_change {
         return Ok(());
     }
-    let asked = Then { at: page.at.clone(), change: None, word: word.to_owned(), filter: filter.to_owned() };
+    let asked = Then { at: in_utc(&page.at), change: None, word: word.to_owned(), filter: filter.to_owned() };
     let differences = past::then(ctx, asked)?.items;
     page.differences = differences
         .into_iter()
@@ -365,7 +371,7 @@ fn look(ctx: &Ctx<'_>, page: &mut TimePage, word: &str, filter: &str) -> Result<
 /// The line that brings the whole site back as it was.
 fn command(ctx: &Ctx<'_>, at: &str) -> String {
     let folder = ctx.site.folder.display();
-    let at = at.replacen('T', " ", 1);
+    let at = Zone::on().read(at).map(|at| at.format("%Y-%m-%d %H:%M:%S")).unwrap_or_default();
     format!("muster restore {folder}/backups --data {folder} --key key.txt --at '{at}' --replace")
 }
 
@@ -373,6 +379,6 @@ fn bring_back(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let (at, word) = (request.field("at").to_owned(), request.field("word").to_owned());
     let to = format!("/backups/time?{}", query(&[("at", &at), ("word", &word)]));
     let subject = request.field("subject").to_owned();
-    let brought = past::bring_back(ctx, BringBack { at, change: None, word, subject });
+    let brought = past::bring_back(ctx, BringBack { at: in_utc(&at), change: None, word, subject });
     told(&to, brought.map(|difference| format!("`{}` is back as it was", difference.name)))
 }

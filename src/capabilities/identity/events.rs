@@ -173,6 +173,12 @@ pub(super) const EVENTS: &[EventKind] = &[
         "A person has one more passkey",
         &["user", "name", "host", "verified"],
     ),
+    EventKind::ordinary(
+        Category::Trust,
+        "identity.passkey_renamed",
+        "A person calls a passkey something else",
+        &["user", "name"],
+    ),
     EventKind::notable(
         Category::Trust,
         "identity.passkey_removed",

@@ -21,6 +21,7 @@ mod recovery;
 mod roles;
 mod sessions;
 mod sso;
+mod standing;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -28,7 +29,8 @@ pub(crate) mod tests;
 pub use again::{again, holders, makers};
 pub use door::{login_link, needs_setup, setup_code};
 pub use factors::{
-    CodesMade, FactorsView, Lost, Means, PasskeyView, Policy, PolicyChanged, Recovered, TotpView,
+    CodesMade, FactorsView, Lost, Means, PasskeyRenamed, PasskeyView, Policy, PolicyChanged, Recovered,
+    TotpView,
 };
 pub use keys::{
     FamilyView, KeyChanged, KeyChosen, KeyMade, introspect as introspect_token, issue as issue_token, jwks,
@@ -36,10 +38,11 @@ pub use keys::{
 };
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
 pub use ops::{UserChanged, UserChosen, UserMade};
-pub use people::{Exported, ImportAsked, Imported, Profile};
+pub use people::{Exported, ImportAsked, Imported, Profile, zone_of};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
 pub use sso::allow_providers;
+pub use standing::{KeyStanding, PersonStanding, Standings, standings};
 
 use std::sync::LazyLock;
 

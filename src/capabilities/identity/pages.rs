@@ -8,7 +8,9 @@ use super::ops::{self, PasswordChanged, UserChanged, UserChosen};
 use super::people::Profile;
 use super::{factors, own, people, sessions, sso};
 use crate::base::{Error, Kind, Result, UserId, limits};
-use crate::kit::{Actor, ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, qr, told};
+use crate::kit::{
+    Actor, ById, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, Theme, html, qr, told,
+};
 
 /// Adds the routes.
 pub(super) fn routes(pages: &mut Pages) {
@@ -95,7 +97,24 @@ pub(super) fn shown(ctx: &Ctx<'_>, error: Error) -> Result<Error> {
     }
 }
 
+#[derive(Template)]
+#[template(path = "identity/looking.html")]
+struct LookingPage {
+    shell: Shell,
+}
+
+/// In the place of a page about what is one's own: that it is not shown while somebody looks at the console as another,
+/// and the way back. Nothing for who looks as themselves.
+pub(super) fn away(ctx: &Ctx<'_>, request: &PageRequest, title: &str) -> Result<Option<Reply>> {
+    let looks = ctx.actor.rights().is_some_and(|rights| rights.looks_as.is_some());
+    let page = || html(&LookingPage { shell: Shell::new(ctx, request, title, "/account") });
+    looks.then(page).transpose()
+}
+
 fn account(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if let Some(away) = away(ctx, request, "Your account")? {
+        return Ok(away);
+    }
     account_page(ctx, request, None, None)
 }
 

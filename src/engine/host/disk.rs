@@ -23,6 +23,34 @@ pub fn space(folder: &Path) -> Result<Space> {
     Ok(Space { free: bytes(disk.f_bavail), total: bytes(used.saturating_add(disk.f_bavail)) })
 }
 
+/// Whether the disk of a folder is encrypted below its file system (dm-crypt), also under a logical volume; nothing where
+/// the kernel does not tell, as of file systems over several disks.
+pub fn is_encrypted(folder: &Path) -> Option<bool> {
+    let device = rustix::fs::stat(folder).ok()?.st_dev;
+    let place = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    encrypted_device(&Path::new("/sys/dev/block").join(place), 4)
+}
+
+/// A device is encrypted when it is dm-crypt's, or when all that it lies on are.
+fn encrypted_device(device: &Path, depth: usize) -> Option<bool> {
+    if !device.is_dir() || depth == 0 {
+        return None;
+    }
+    let kind = std::fs::read_to_string(device.join("dm/uuid")).unwrap_or_default();
+    if kind.starts_with("CRYPT-") {
+        return Some(true);
+    }
+    let below: Vec<_> =
+        std::fs::read_dir(device.join("slaves")).map(|all| all.flatten().collect()).unwrap_or_default();
+    if below.is_empty() {
+        return Some(false);
+    }
+    below
+        .iter()
+        .map(|one| encrypted_device(&one.path(), depth - 1))
+        .try_fold(true, |all, one| Some(all && one?))
+}
+
 /// Bytes of the files in a folder and below it, as far as `files_max` of them; nothing where there is no folder. Links
 /// are not followed.
 pub fn folder_bytes(folder: &Path, files_max: usize) -> u64 {
@@ -64,5 +92,32 @@ mod tests {
         let space = space(folder.path()).unwrap();
         assert!(space.free > 0 && space.free <= space.total);
         assert!(super::space(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_disk_is_encrypted_when_all_below_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let device = |name: &str, uuid: Option<&str>, below: &[&str]| {
+            let device = folder.path().join(name);
+            std::fs::create_dir_all(device.join("slaves")).unwrap();
+            if let Some(uuid) = uuid {
+                std::fs::create_dir(device.join("dm")).unwrap();
+                std::fs::write(device.join("dm/uuid"), uuid).unwrap();
+            }
+            for one in below {
+                std::os::unix::fs::symlink(folder.path().join(one), device.join("slaves").join(one)).unwrap();
+            }
+            device
+        };
+        let plain = device("sda1", None, &[]);
+        let crypt = device("dm-0", Some("CRYPT-LUKS2-1\n"), &["sda1"]);
+        let volume = device("dm-1", Some("LVM-2\n"), &["dm-0"]);
+        let mixed = device("dm-2", Some("LVM-3\n"), &["dm-0", "sda1"]);
+        for (device, expected) in
+            [(plain, Some(false)), (crypt, Some(true)), (volume, Some(true)), (mixed, Some(false))]
+        {
+            assert_eq!(encrypted_device(&device, 4), expected, "{}", device.display());
+        }
+        assert_eq!(encrypted_device(&folder.path().join("none"), 4), None);
     }
 }

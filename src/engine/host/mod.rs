@@ -10,13 +10,17 @@ mod inventory;
 mod logs;
 mod process;
 mod sample;
+mod sockets;
+mod time;
 
-pub use disk::{Space, folder_bytes, space};
+pub use disk::{Space, folder_bytes, is_encrypted, space};
 pub use give_way::give_way;
 pub use inventory::{Disk, Interface, Inventory, inventory};
 pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
 pub use process::{Command, Ended, Exceeded, Progress, Running, run};
 pub use sample::Host;
+pub use sockets::{LISTENERS_MAX, listeners};
+pub use time::{TimeService, time_service};
 
 /// The host's name; empty when it has none.
 pub fn hostname() -> String {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{Error, Labels, Networks, Result, Secret, Span, limits};
 use crate::engine::crypto::Minimum;
-use crate::kit::Unwritable;
+use crate::kit::{Door, Guards, KeysOpenedBy, Unwritable};
 
 pub use mistakes::{Mistake, Mistakes};
 
@@ -339,6 +339,36 @@ impl Config {
         reader::flags(&mut config, &sources.flags, &mut places, &mut mistakes);
         reader::together(&config, &places, &mut mistakes);
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// How it guards the site.
+    pub fn guards(&self) -> Guards {
+        let Config { http, mqtt, .. } = self;
+        Guards {
+            http: Door {
+                tls12: http.tls_minimum == Minimum::Tls12,
+                networks: http.networks.clone(),
+                connections_max: http.connections_max,
+                connections_per_address_max: http.connections_per_address_max,
+            },
+            mqtt: Door {
+                tls12: mqtt.tls_minimum == Minimum::Tls12,
+                networks: mqtt.networks.clone(),
+                connections_max: mqtt.connections_max,
+                connections_per_address_max: mqtt.connections_per_address_max,
+            },
+            requests_per_second_max: [
+                http.requests_per_address_per_second_max,
+                http.requests_per_person_per_second_max,
+                http.requests_per_tenant_per_second_max,
+            ],
+            sealed: self.storage.seal,
+            keys: match self.keys.kek {
+                KekSource::File => KeysOpenedBy::File,
+                KekSource::Passphrase => KeysOpenedBy::Passphrase,
+                KekSource::Systemd => KeysOpenedBy::Systemd,
+            },
+        }
     }
 
     /// The configuration as a file that gives the same one; secrets are not in it.

@@ -7,7 +7,7 @@ use super::super::ops;
 use super::super::retention::{self, DAYS_MAX, DAYS_MIN, Retention};
 use super::super::sieve::Narrowed;
 use crate::base::{Error, Result};
-use crate::kit::{Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, told};
+use crate::kit::{Category, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, local, told};
 
 const PATH: &str = "/audit/retention";
 
@@ -85,7 +85,7 @@ fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 }
 
 fn gone(cut: &retention::Cut) -> String {
-    let at = cut.at.format("%Y-%m-%d %H:%M UTC");
+    let at = local(cut.at, "%Y-%m-%d %H:%M %Z");
     format!("entries 1 to {} were removed, the last of them on {at}; the site signed that", cut.number)
 }
 
@@ -104,7 +104,7 @@ fn hold(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let input = HoldAsked {
         label: request.field("label").to_owned(),
         reason: request.field("reason").to_owned(),
-        only: Narrowed::read(|name| request.field(name)),
+        only: super::in_utc(&Narrowed::read(|name| request.field(name))),
     };
     told(PATH, holds::hold(ctx, input).map(|hold| format!("Hold {} is placed", hold.number)))
 }

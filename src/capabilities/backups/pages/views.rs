@@ -9,7 +9,7 @@ use crate::capabilities::backups::ops::{BackupList, Overview};
 use crate::capabilities::backups::plan::Plan;
 use crate::capabilities::backups::targets::Target;
 use crate::kit::chart::{Unit, meter};
-use crate::kit::{Markup, Shell, Undone};
+use crate::kit::{Markup, Shell, Undone, local};
 
 /// A number at the top.
 #[derive(Clone, Debug)]
@@ -432,7 +432,7 @@ fn tiles(list: &BackupList, now: Timestamp) -> Vec<Tile> {
                 title: "Any second since",
                 number: ago(*from),
                 unit: "ago",
-                note: from.format("%d %b %Y %H:%M UTC"),
+                note: local(*from, "%d %b %Y %H:%M %Z"),
                 tone: "",
             },
             None => none("Any second since", "after the first full backup", ""),
@@ -523,7 +523,7 @@ impl KeyView {
             number: row.number,
             fingerprint: row.fingerprint().to_owned(),
             recipient: row.recipient.clone(),
-            made: row.made.day(),
+            made: local(row.made, "%Y-%m-%d"),
             checked: Markup::ago(row.checked, now),
             shown: Markup::ago(row.shown, now),
             current,

@@ -30,7 +30,7 @@ pub(super) use challenge::{Asks, Used};
 pub(super) use codes::spend as spend_code;
 pub(super) use model::CODE_TRIES;
 pub use model::{Means, Policy};
-pub use ops::{CodesMade, FactorsView, Lost, PasskeyView, Recovered, TotpView};
+pub use ops::{CodesMade, FactorsView, Lost, PasskeyRenamed, PasskeyView, Recovered, TotpView};
 pub(super) use passkeys::{
     add as add_passkey, creation, held, request, spend as spend_passkey, tenant_of, under_a_name,
 };
@@ -38,7 +38,9 @@ pub use policy::PolicyChanged;
 pub(super) use policy::policy;
 pub(super) use totp::{Jumps, Pending, begin as begin_totp, confirm as confirm_totp, spend as spend_totp};
 
-use super::model::User;
+use std::collections::HashSet;
+
+use super::model::{USERS_MAX, User};
 use crate::base::{Result, TenantId, UserId};
 use crate::engine::store::Read;
 
@@ -93,6 +95,13 @@ pub(super) fn have(read: &impl Read, tenant: TenantId, user: UserId) -> Result<H
         passkeys: store::passkeys(read, tenant, user)?.len(),
         codes: read.get(&store::CODES, &(tenant, user))?.map_or(0, |codes| codes.left()),
     })
+}
+
+/// Everybody who has an app or a passkey.
+pub(super) fn holders(read: &impl Read, tenant: TenantId) -> Result<HashSet<UserId>> {
+    let apps = read.prefix(&store::TOTPS, &tenant, USERS_MAX)?.into_iter().map(|((_, user), _)| user);
+    let keys = read.prefix(&store::PASSKEYS, &tenant, USERS_MAX * model::PASSKEYS_MAX)?;
+    Ok(apps.chain(keys.into_iter().map(|((_, user, _), _)| user)).collect())
 }
 
 /// What is left to do for this person.

@@ -25,6 +25,13 @@ pub(in crate::capabilities::identity) fn routes(ops: &mut Ops) {
         remove_totp,
     );
     ops.own();
+    ops.patch(
+        "identity.passkey_rename",
+        "/identity/passkeys/{id}",
+        "Renames one of one's own passkeys.",
+        rename_passkey,
+    );
+    ops.own();
     ops.post(
         "identity.passkey_remove",
         "/identity/passkeys/{id}/remove",
@@ -180,6 +187,31 @@ pub(super) fn remove_totp(ctx: &Ctx<'_>, _: Nothing) -> Result<FactorsView> {
         change.tx.delete(&TOTPS, &(ctx.tenant, id))?;
         change.tell("identity.totp_removed", id, json!({}));
         after_removal(ctx, change, id)
+    })?;
+    view(ctx, id)
+}
+
+/// A passkey's new name.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct PasskeyRenamed {
+    /// Which.
+    pub id: PasskeyId,
+    /// What its owner calls it from now on.
+    pub name: Name,
+}
+
+/// Renames one of one's own passkeys. Nothing is told of a name that stays.
+pub(super) fn rename_passkey(ctx: &Ctx<'_>, input: PasskeyRenamed) -> Result<FactorsView> {
+    let (id, _, raised) = own(ctx)?;
+    raised.require("identity.passkey_rename")?.write(|change| {
+        let key = (ctx.tenant, id, input.id);
+        let before = change.tx.get(&PASSKEYS, &key)?.ok_or_else(|| Error::not_found("passkey", input.id))?;
+        if before.name != input.name {
+            let detail = json!({ "user": id, "name": { "before": before.name, "after": input.name } });
+            change.tx.put(&PASSKEYS, &key, &Passkey { name: input.name, ..before })?;
+            change.tell("identity.passkey_renamed", input.id, detail);
+        }
+        Ok(())
     })?;
     view(ctx, id)
 }

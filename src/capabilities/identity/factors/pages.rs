@@ -11,7 +11,7 @@ use crate::capabilities::identity::door::pages::second::json as script;
 use crate::capabilities::identity::door::pages::{cookie, explain, typed};
 use crate::capabilities::identity::door::{self, check_own_password};
 use crate::capabilities::identity::model::User;
-use crate::capabilities::identity::pages::shown;
+use crate::capabilities::identity::pages::{away, shown};
 use crate::capabilities::identity::sessions;
 use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::{own, roles};
@@ -26,6 +26,7 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
     pages.post("/account/factors/totp/remove", remove_totp);
     pages.get("/account/factors/passkey", creation);
     pages.post("/account/factors/passkeys", add_passkey);
+    pages.post("/account/factors/passkeys/{id}/rename", rename_passkey);
     pages.post("/account/factors/passkeys/{id}/remove", remove_passkey);
     pages.post("/account/factors/codes", make_codes);
     pages.get("/confirm", confirm);
@@ -94,6 +95,9 @@ fn me(ctx: &Ctx<'_>) -> Result<User> {
 }
 
 fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if let Some(away) = away(ctx, request, "Second factors")? {
+        return Ok(away);
+    }
     page(ctx, request, 200, |_| ())
 }
 
@@ -175,6 +179,21 @@ fn add_passkey(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         Err(error) => {
             let error = shown(ctx, error)?;
             page(ctx, request, error.kind().status(), |page| page.passkey_error = explain(&error))
+        }
+    }
+}
+
+fn rename_passkey(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    let id = request.param("id")?;
+    let named = request.field("name").parse();
+    match named.and_then(|name| ops::rename_passkey(ctx, ops::PasskeyRenamed { id, name })) {
+        Ok(_) => done("/account/factors", "The passkey is renamed"),
+        Err(error) => {
+            let error = shown(ctx, error)?;
+            page(ctx, request, error.kind().status(), |page| {
+                // The name that was typed is not one for a new passkey.
+                (page.error, page.name) = (explain(&error), String::new());
+            })
         }
     }
 }

@@ -421,3 +421,37 @@ fn passkeys_have_names_and_a_bound_and_are_nobody_elses() {
 
 mod arrived;
 mod rules;
+
+#[test]
+fn a_passkey_is_renamed_by_its_owner_and_nobody_else() {
+    let (site, _folder, cookie) = owned();
+    let ctx = named(as_actor(&site, actor(&site, &cookie).unwrap()));
+    add_passkey_of(&ctx, &Authenticator::p256(1));
+    let there = ops::mine(&ctx, Nothing {}).unwrap().passkeys.remove(0);
+    let rename = |ctx: &Ctx<'_>, name: &str| {
+        ops::rename_passkey(ctx, PasskeyRenamed { id: there.id, name: name.parse().unwrap() })
+    };
+    let renamed = rename(&ctx, "Work laptop").unwrap().passkeys.remove(0);
+    assert_eq!((renamed.name.as_str(), renamed.id, renamed.added), ("Work laptop", there.id, there.added));
+    rename(&ctx, "Work laptop").unwrap();
+    assert_eq!(events(&site, "identity.passkey_renamed"), 1, "nothing is told of a name that stays");
+    people::create(&ctx, chosen("omar", Role::Owner)).unwrap();
+    let omar = sign_in(&anonymous(&site, "10.0.0.3"), "omar", PASSWORD).unwrap();
+    let omar = as_actor(&site, actor(&site, &omar).unwrap());
+    assert_eq!(rename(&omar, "Mine").unwrap_err().kind(), Kind::NotFound);
+
+    let mut pages = Pages::default();
+    Identity.pages(&mut pages);
+    let page = pages.pages.iter().find(|page| page.path.ends_with("/passkeys/{id}/rename")).unwrap();
+    let post = |name: &str| {
+        let request = PageRequest {
+            params: [("id".to_owned(), there.id.to_string())].into(),
+            form: [("name".to_owned(), name.to_owned())].into(),
+            ..PageRequest::default()
+        };
+        (page.run)(&ctx, &request)
+    };
+    assert!(matches!(post("Desk").unwrap(), Reply::Redirect(..)));
+    let (status, text) = html(post(" "));
+    assert!(status == 422 && text.contains("Desk") && text.contains("role=\"alert\""), "{text}");
+}

@@ -14,8 +14,8 @@ mod tests;
 
 pub use export::Exported;
 pub use import::{ImportAsked, Imported};
-pub use profile::Profile;
 pub(super) use profile::{NAMES, keep_theme, theme_cookie, theme_of};
+pub use profile::{Profile, zone_of};
 
 use super::model::UserView;
 use super::{factors, ops};

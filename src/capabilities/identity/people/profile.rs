@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::base::{Error, Result, TenantId, UserId};
 use crate::capabilities::identity::{own, session_watcher};
 use crate::engine::store::{Read, Table};
-use crate::kit::{Actor, Cookie, Ctx, Nothing, Theme};
+use crate::kit::{Actor, Cookie, Ctx, Nothing, Theme, Zone};
 
 /// Names of the tables, for checks.
 pub(in crate::capabilities::identity) const NAMES: [&str; 1] = ["identity_profiles"];
@@ -38,6 +38,12 @@ impl Default for Profile {
 
 fn of(read: &impl Read, tenant: TenantId, user: UserId) -> Result<Profile> {
     Ok(read.get(&PROFILES, &(tenant, user))?.unwrap_or_default())
+}
+
+/// The zone in which somebody reads times: the one that they chose, also while they look at the console as another.
+pub fn zone_of(ctx: &Ctx<'_>) -> Result<Zone> {
+    let Actor::Person { user, .. } = &ctx.actor else { return Ok(Zone::utc()) };
+    Ok(Zone::named(&of(&ctx.read()?, ctx.tenant, *user)?.time_zone))
 }
 
 /// Shows one's own.

@@ -10,9 +10,9 @@ use super::why::{self, Asked, Why};
 use crate::base::{Error, Result, Span, Timestamp, UserId};
 use crate::capabilities::identity::door::pages::explain;
 use crate::capabilities::identity::model::{SessionView, UserView};
-use crate::capabilities::identity::pages::shown;
+use crate::capabilities::identity::pages::{away, shown};
 use crate::capabilities::identity::{FactorsView, factors, look, ops, own, sessions};
-use crate::kit::{ById, Ctx, Nothing, OWN, PageRequest, Pages, Reply, Shell, query, told};
+use crate::kit::{ById, Ctx, Nothing, OWN, PageRequest, Pages, Reply, Shell, local, query, told};
 
 /// Days that a form may give a role for.
 const DAYS_MAX: u64 = 3_650;
@@ -47,7 +47,7 @@ impl Row {
                 Standing::Held => "held",
                 Standing::Eligible => "eligible",
             },
-            until: granted.until.map(|at| at.format("%Y-%m-%d %H:%M UTC")).unwrap_or_default(),
+            until: granted.until.map(|at| local(at, "%Y-%m-%d %H:%M %Z")).unwrap_or_default(),
             over: !granted.lasts(now),
             granted: granted.clone(),
         }
@@ -274,6 +274,9 @@ fn remove(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 }
 
 fn mine(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
+    if let Some(away) = away(ctx, request, "Your roles")? {
+        return Ok(away);
+    }
     mine_page(ctx, request, None)
 }
 

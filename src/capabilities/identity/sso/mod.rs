@@ -33,6 +33,8 @@ pub(super) use arrive::Proof;
 pub(super) use logout::{began_by, note, sweep};
 pub(super) use model::Settings;
 
+use std::collections::HashSet;
+
 use super::model::User;
 use crate::base::{Result, TenantId, UserId};
 use crate::engine::store::Read;
@@ -57,6 +59,12 @@ pub(super) fn offers(ctx: &Ctx<'_>) -> Result<Vec<Offer>> {
 /// in.
 pub fn allow_providers(ctx: &Ctx<'_>) -> Result<()> {
     store::providers(&ctx.read()?, ctx.tenant)?.iter().try_for_each(|one| one.allow(ctx))
+}
+
+/// Everybody whom a provider signs in.
+pub(super) fn linked(read: &impl Read, tenant: TenantId) -> Result<HashSet<UserId>> {
+    let all = read.prefix(&store::LINKS, &tenant, store::LINKS_MAX)?;
+    Ok(all.into_iter().map(|(_, link)| link.user).collect())
 }
 
 /// Whether a provider gives this role to one of its groups.

@@ -7,7 +7,7 @@ use crate::capabilities::agents::{AgentView, State};
 use crate::capabilities::tasks::TaskRow;
 use crate::capabilities::telemetry::{self, EventRow, LogEntry};
 use crate::kit::chart::{self, Chart, Unit};
-use crate::kit::{Markup, Shell};
+use crate::kit::{Markup, Shell, local};
 use crate::wire::Inventory;
 
 use super::views::{label, tone};
@@ -184,7 +184,7 @@ impl LogRow {
         };
         LogRow {
             position: entry.position,
-            time: entry.at.format("%H:%M:%S%.3f"),
+            time: local(entry.at, "%H:%M:%S%.3f"),
             at: entry.at.to_string(),
             class,
             word,

@@ -12,7 +12,7 @@ use crate::capabilities::agents::{self, AgentView};
 use crate::capabilities::tasks::{self, TaskRow};
 use crate::capabilities::telemetry::{self, EventRow, LogEntry, SeriesView};
 use crate::kit::chart::{self, Chart, Line, Reading, Unit};
-use crate::kit::{ById, Ctx, Markup, PageRequest, Reply, Shell, html, part, query};
+use crate::kit::{ById, Ctx, Markup, PageRequest, Reply, Shell, html, local, part, query};
 use crate::wire::Severity;
 
 const RANGES: [(&str, u64); 5] = [("15m", 15), ("1h", 60), ("6h", 360), ("24h", 1_440), ("7d", 10_080)];
@@ -280,7 +280,8 @@ fn tail(ctx: &Ctx<'_>, asked: &Asked) -> Result<LogTail> {
         limit: Some(LINES),
     };
     let lines = telemetry::ops::logs(ctx, wanted)?;
-    let edge = |entry: Option<&LogEntry>| entry.map_or_else(String::new, |e| e.at.format("%d %b %H:%M:%S"));
+    let edge =
+        |entry: Option<&LogEntry>| entry.map_or_else(String::new, |e| local(e.at, "%d %b %H:%M:%S %Z"));
     Ok(LogTail {
         levels: LEVELS
             .map(|(title, word, _)| Choice {
