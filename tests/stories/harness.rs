@@ -316,7 +316,8 @@ impl Api {
 
 fn answer(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = answer.status().as_u16();
-    let text = answer.body_mut().read_to_string().unwrap();
+    // A file may be no text.
+    let text = String::from_utf8_lossy(&answer.body_mut().read_to_vec().unwrap()).into_owned();
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
