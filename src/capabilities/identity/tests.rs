@@ -19,10 +19,15 @@ pub(super) const PASSWORD: &str = "correct horse battery";
 /// A site in a temporary folder, with nobody in it.
 pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    (at(folder.path()), folder)
+}
+
+/// The site of this folder, whether or not somebody is in it.
+pub(crate) fn at(folder: &std::path::Path) -> Site {
+    let at = |name: &str| folder.join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
     let vault = Vault::open(&at("keys"), &Kek::File(at("kek")), &clock).unwrap();
-    let site = Site::new(Parts {
+    Site::new(Parts {
         store: Store::open(&at("store"), engine::Options::new(clock.clone())).unwrap(),
         series: Series::open(&at("series"), series::Options::new(clock.clone())).unwrap(),
         logs: Logs::open(&at("logs"), logs::Options::new(clock.clone())).unwrap(),
@@ -31,11 +36,10 @@ pub(crate) fn site() -> (Site, TempDir) {
         settings: crate::kit::Settings::new("Test".into(), vec!["muster.test".into()]),
         navigation: Vec::new(),
         assets: "/static/test".into(),
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
         configuration: None,
         clock,
-    });
-    (site, folder)
+    })
 }
 
 pub(super) fn anonymous<'a>(site: &'a Site, from: &str) -> Ctx<'a> {
