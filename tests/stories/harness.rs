@@ -261,6 +261,12 @@ impl Api {
         Api { agent: agent(muster), base: muster.base(), bearer: None }
     }
 
+    /// The same client for a server that runs by itself on this port.
+    pub(crate) fn at(mut self, port: u16) -> Api {
+        self.base = format!("https://127.0.0.1:{port}");
+        self
+    }
+
     fn bearer(&self) -> String {
         format!("Bearer {}", self.bearer.as_deref().unwrap_or_default())
     }

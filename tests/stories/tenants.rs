@@ -15,8 +15,9 @@ use muster::wire::UpKind;
 use serde_json::{Map, Value, json};
 
 use crate::clients::options;
+use crate::crash::{free_port, ready, said, start};
 use crate::devices::{Device, runtime};
-use crate::harness::{Api, Muster, PASSWORD, until};
+use crate::harness::{Api, Muster, PASSWORD, config, until};
 
 fn op<'a>(server: &'a Server, name: &str) -> &'a Op {
     server.site().ops().iter().find(|op| op.name == name).unwrap_or_else(|| panic!("no `{name}`"))
@@ -354,6 +355,16 @@ fn tenants_are_invisible_until_there_are_two_and_then_each_has_its_own_console()
     let sign_in =
         |password: &str| muster.browser().post("/login", &[("login", "mara"), ("password", password)]);
     assert_eq!(sign_in(PASSWORD).0, 303);
+    // The rules of one tenant are no other's.
+    let rules = |roles: &[&str]| {
+        let system = Ctx::system(muster.server().site(), one, "test");
+        run(&system, muster.server(), "identity.policy_change", json!({ "second_factor_for": roles }));
+    };
+    rules(&["owner"]);
+    let (status, page) = sign_in(PASSWORD);
+    assert!(status == 200 && page.contains("Add a second factor"), "{status} {page}");
+    assert_eq!(muster.browser().post("/login", &[("login", "ines"), ("password", PASSWORD)]).0, 303);
+    rules(&[]);
     muster.call("tenants.suspend", json!({ "id": one }));
     assert_eq!(mara.get("/").0, 303, "out with the next request");
     let (status, page) = sign_in(PASSWORD);
@@ -430,7 +441,7 @@ fn agents_and_clients_of_a_tenant_stay_among_themselves_and_end_with_its_suspens
     let observe = format!("muster/v1/{one}/+/up/#");
     let made = client(one, "scada", &[own.clone(), observe.clone()]).unwrap();
     assert!(client(two, "scada", &[]).is_err(), "a name is one client's on the whole site");
-    let at_home = client(server.site().home, "desk", &[own.clone()]);
+    let at_home = client(server.site().home, "desk", std::slice::from_ref(&own));
     assert!(at_home.is_err(), "the site's own hears nothing of a tenant's programs");
     let (mine, theirs) = (device(one), device(two));
     runtime().block_on(async {
@@ -463,4 +474,67 @@ fn agents_and_clients_of_a_tenant_stay_among_themselves_and_end_with_its_suspens
         let _back = mine.connect(&muster).await;
         drop(stays.next());
     });
+}
+
+#[test]
+fn what_is_taken_away_is_gone_whenever_the_server_is_killed() {
+    let muster = Muster::start();
+    let (one, two) = (tenant(&muster, "Harbour Tugs", "mara").0, tenant(&muster, "Dry Dock", "dora").0);
+    fill(muster.server(), two, "birch-mark");
+    let inside = Ctx::system(muster.server().site(), one, "test");
+    for n in 0..20 {
+        run(&inside, muster.server(), "agents.device", json!({ "name": format!("press-{n}") }));
+    }
+    for _ in 0..50 {
+        run(
+            &inside,
+            muster.server(),
+            "tasks.create_many",
+            json!({ "filter": "press", "work": { "kind": "ping" } }),
+        );
+    }
+    drop(inside);
+    let kept = rows(muster.server(), two);
+    muster.call("tenants.suspend", json!({ "id": one }));
+    let (http, mqtt) = (free_port(), free_port());
+    let api = muster.api("owner").at(http);
+    let (folder, _keep) = muster.release();
+    let path = format!("/api/v1/tenants/{one}");
+    let (mut wanted, mut tasks) = (false, None);
+    for killed in 0.. {
+        let mut server = start(&folder, http, mqtt);
+        until(Span::from_seconds(20), "the server", || {
+            assert!(server.try_wait().unwrap().is_none(), "the server ended: {}", said(&folder));
+            ready(http).then_some(())
+        });
+        if !wanted {
+            let (status, answer) = api.post(&format!("{path}/erase"), json!({ "name": "Harbour Tugs" }));
+            assert_eq!((status, answer["state"].as_str()), (200, Some("going")), "{answer}");
+            wanted = true;
+        }
+        // Killed as soon as some of it is gone, in the beginning; in the end it may finish.
+        let over = until(Span::from_seconds(60), "some of it to go", || {
+            let (status, shown) = api.get(&path);
+            let usage = shown["usage"].as_array().into_iter().flatten();
+            let now = usage.filter(|one| one["quota"] == "tasks").find_map(|one| one["used"].as_u64());
+            let moved = killed < 3 && now != tasks;
+            tasks = now;
+            (status == 404 || moved).then_some(status == 404)
+        });
+        server.kill().unwrap();
+        server.wait().unwrap();
+        if over {
+            break;
+        }
+    }
+    let muster = Muster::open(folder, config());
+    assert!(muster.server().site().tenants.find(one).is_none());
+    let left: Vec<_> = rows(muster.server(), one).into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let read = muster.server().site().store.read().unwrap();
+    for table in ALL.iter().flat_map(|capability| capability.tables().iter().copied()) {
+        assert!(read.any(table, &one, None, 1).unwrap().is_empty(), "{table}");
+    }
+    drop(read);
+    assert_eq!(rows(muster.server(), two), kept);
 }
