@@ -113,7 +113,8 @@ impl<'a> Ctx<'a> {
         Ok(Permit { ctx: self, permission })
     }
 
-    fn refused(&self, permission: &str, elsewhere: bool) -> Error {
+    /// Why the actor has not this permission, in words; `elsewhere` says that they have it with other things.
+    pub fn refused(&self, permission: &str, elsewhere: bool) -> Error {
         let label = self.actor.label();
         match self.actor {
             Actor::Anonymous => {

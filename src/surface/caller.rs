@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{self, HeaderName};
 
-use super::Surface;
+use super::{Known, Surface};
 use crate::base::{Error, Result, TenantId, Timestamp};
 use crate::engine::crypto::looks_like_jwt;
 use crate::engine::http::{Standings, request_id};
@@ -80,7 +80,7 @@ impl Caller {
     fn behind_cookie<'a>(
         &self,
         surface: &'a Surface,
-        door: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
+        door: fn(&Site, &str, Timestamp) -> Result<Known>,
     ) -> Result<Ctx<'a>> {
         let now = surface.site.clock.now();
         let known = match &self.session {

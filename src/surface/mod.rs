@@ -57,17 +57,20 @@ pub use rest::call;
 /// and the page that says so needs its style.
 pub const OPEN_PATHS: &[&str] = &["/healthz", "/readyz", "/static/"];
 
+/// Who asks, of which tenant; nobody where nothing is known.
+pub type Known = Option<(TenantId, Actor)>;
+
 /// How the surface learns who asks, and of which tenant they are.
 #[derive(Clone, Copy)]
 pub struct Doors {
     /// The person behind the value of the session's cookie.
-    pub session: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
+    pub session: fn(&Site, &str, Timestamp) -> Result<Known>,
     /// The same for a page that updates itself, which is no use of the session.
-    pub watcher: fn(&Site, &str, Timestamp) -> Result<Option<(TenantId, Actor)>>,
+    pub watcher: fn(&Site, &str, Timestamp) -> Result<Known>,
     /// The zone in which whoever acts reads times.
     pub zone: fn(&Ctx<'_>) -> Result<Zone>,
     /// The program behind an API key, `mst_…`, or a short-lived token, and the address that it came from.
-    pub key: fn(&Site, &str, &str) -> Result<Option<(TenantId, Actor)>>,
+    pub key: fn(&Site, &str, &str) -> Result<Known>,
     /// A short-lived token for a program with a key, or for a refresh token that it was given, narrowed to a scope.
     pub token: fn(&Site, &OauthClient, Option<&str>, &str) -> Result<serde_json::Value>,
     /// Takes a token back.

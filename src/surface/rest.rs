@@ -161,8 +161,7 @@ fn permitted(ctx: &Ctx<'_>, op: &Op) -> Result<()> {
             Error::unauthenticated("nobody is signed in").hint("send `Authorization: Bearer mst_…`")
         }
         _ if op.permission == OWN || ctx.actor.may(&op.permission) => return Ok(()),
-        _ => Error::forbidden(format!("`{}` may not `{}`", ctx.actor.label(), op.permission))
-            .hint("who manages people can give a role that may"),
+        _ => ctx.refused(&op.permission, false),
     })
 }
 

@@ -13,7 +13,7 @@ use crate::harness::Muster;
 
 const WITHIN: Duration = Duration::from_secs(10);
 
-fn options(muster: &Muster, id: &str, secret: &str) -> Options {
+pub(crate) fn options(muster: &Muster, id: &str, secret: &str) -> Options {
     let mut options = Options::new("127.0.0.1", muster.server().gate_address().port(), id);
     let authority = muster.server().site().authority.certificate_pem();
     options.tls = Some(client_config(&Pin::Authority(authority), None, &Clock::system()).unwrap());

@@ -261,6 +261,12 @@ impl Api {
         Api { agent: agent(muster), base: muster.base(), bearer: None }
     }
 
+    /// The same client for a server that runs by itself on this port.
+    pub(crate) fn at(mut self, port: u16) -> Api {
+        self.base = format!("https://127.0.0.1:{port}");
+        self
+    }
+
     fn bearer(&self) -> String {
         format!("Bearer {}", self.bearer.as_deref().unwrap_or_default())
     }
@@ -325,7 +331,8 @@ impl Api {
 
 fn answer(mut answer: ureq::http::Response<ureq::Body>) -> (u16, Value) {
     let status = answer.status().as_u16();
-    let text = answer.body_mut().read_to_string().unwrap();
+    // A file may be no text.
+    let text = String::from_utf8_lossy(&answer.body_mut().read_to_vec().unwrap()).into_owned();
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 

@@ -40,7 +40,11 @@ fn every_page_opens_with_the_strict_policy_and_nothing_inline() {
     let key = made["key"]["id"].as_str().unwrap();
     let mut opened = 0;
     for page in pages.pages.iter().filter(|page| !page.form) {
-        let id = if page.path.starts_with("/people/keys/") { key.to_owned() } else { device.id.to_string() };
+        let id = match page.path {
+            path if path.starts_with("/people/keys/") => key.to_owned(),
+            path if path.starts_with("/tenants/") => muster.server().site().home.to_string(),
+            _ => device.id.to_string(),
+        };
         let path = page.path.replace("{id}", &id);
         // Of somebody who is no device, and what scripts are told, which needs a host name.
         let other =

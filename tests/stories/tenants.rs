@@ -1,17 +1,23 @@
 //! Tenants from outside: nothing of one is ever given to another, and each lives by itself on one server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster::base::{KeyId, SessionId, Span, TenantId, UserId};
 use muster::capabilities::ALL;
 use muster::engine::logs::Line;
+use muster::engine::outbound::mqtt::{Quality, connect};
 use muster::engine::series::Batch;
 use muster::engine::store::Read;
 use muster::kit::{Actor, Ctx, Method, Op, PageRequest, Pages, Reply, Request, Rights, Role};
 use muster::server::Server;
+use muster::wire::UpKind;
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Api, Muster, PASSWORD, until};
+use crate::clients::options;
+use crate::crash::{free_port, ready, said, start};
+use crate::devices::{Device, runtime};
+use crate::harness::{Api, Muster, PASSWORD, config, until};
 
 fn op<'a>(server: &'a Server, name: &str) -> &'a Op {
     server.site().ops().iter().find(|op| op.name == name).unwrap_or_else(|| panic!("no `{name}`"))
@@ -192,7 +198,15 @@ fn rows(server: &Server, tenant: TenantId) -> BTreeMap<&'static str, Vec<(Vec<u8
     tables.map(|table| (table, read.any(table, &tenant, None, usize::MAX).unwrap())).collect()
 }
 
-fn every_operation(server: &Server, ctx: &Ctx<'_>, mine: &Things, theirs: &Things, only: fn(&Op) -> bool) {
+/// Asks every operation; says how many gave something of one's own.
+fn every_operation(
+    server: &Server,
+    ctx: &Ctx<'_>,
+    mine: &Things,
+    theirs: &Things,
+    only: fn(&Op) -> bool,
+) -> usize {
+    let mut telling = BTreeSet::new();
     let mut ops: Vec<&Op> = server.site().ops().iter().filter(|op| only(op)).collect();
     // What reads first: what acts takes one's own things away.
     ops.sort_by_key(|op| (op.method != Method::Get, op.name.contains("erase") || op.name.contains("retire")));
@@ -201,10 +215,18 @@ fn every_operation(server: &Server, ctx: &Ctx<'_>, mine: &Things, theirs: &Thing
         for (ids, texts) in [(theirs, foreign), (theirs, own), (mine, foreign), (mine, own)] {
             for all in [true, false] {
                 let asked = input(&op.input, &op.input, "", ids, texts, all);
-                look(op.name, &asked.to_string(), &answer(ctx, op, asked.clone()), theirs);
+                let told = answer(ctx, op, asked.clone());
+                look(op.name, &asked.to_string(), &told, theirs);
+                let own = |text: &&String| {
+                    told.contains(text.as_str()) && !asked.to_string().contains(text.as_str())
+                };
+                if mine.secret().any(|text| own(&text)) {
+                    telling.insert(op.name);
+                }
             }
         }
     }
+    telling.len()
 }
 
 fn every_page(ctx: &Ctx<'_>, mine: &Things, theirs: &Things, only: fn(&str) -> bool) {
@@ -268,13 +290,15 @@ fn nothing_of_one_tenant_is_ever_given_to_another() {
     // The index and the log have them too before anybody asks.
     until(Span::from_seconds(30), "the followers and the index", || {
         let log = run(&owner(server, b), server, "audit.list", json!({ "filter": "" }));
-        let found = run(&owner(server, b), server, "audit.search", json!({ "words": "birch" }));
+        let search = op(server, "audit.search");
+        let found = (search.run)(&owner(server, b), json!({ "words": "birch" })).ok()?;
         (log["items"].as_array()?.len() >= 6 && found["total"].as_u64()? > 0).then_some(())
     });
     let before = rows(server, b);
     let ctx = owner(server, a);
     every_page(&ctx, &mine, &theirs, |_| true);
-    every_operation(server, &ctx, &mine, &theirs, |_| true);
+    let told = every_operation(server, &ctx, &mine, &theirs, |_| true);
+    assert!(told > 20, "what is one's own comes back, so that a stranger's would be seen: {told}");
     assert_eq!(rows(server, b), before, "what is the other's is as it was");
     // The site's own sees that there are tenants, and nothing of what they have.
     let (home, own) = (
@@ -290,7 +314,7 @@ fn nothing_of_one_tenant_is_ever_given_to_another() {
     }
     every_page(&home, &own, &theirs, |path| !path.contains("tenants"));
     let reads = |op: &Op| op.method == Method::Get && !op.name.starts_with("tenants.");
-    every_operation(server, &home, &own, &theirs, reads);
+    let _ = every_operation(server, &home, &own, &theirs, reads);
     assert_eq!(rows(server, b), before);
 }
 
@@ -331,6 +355,16 @@ fn tenants_are_invisible_until_there_are_two_and_then_each_has_its_own_console()
     let sign_in =
         |password: &str| muster.browser().post("/login", &[("login", "mara"), ("password", password)]);
     assert_eq!(sign_in(PASSWORD).0, 303);
+    // The rules of one tenant are no other's.
+    let rules = |roles: &[&str]| {
+        let system = Ctx::system(muster.server().site(), one, "test");
+        run(&system, muster.server(), "identity.policy_change", json!({ "second_factor_for": roles }));
+    };
+    rules(&["owner"]);
+    let (status, page) = sign_in(PASSWORD);
+    assert!(status == 200 && page.contains("Add a second factor"), "{status} {page}");
+    assert_eq!(muster.browser().post("/login", &[("login", "ines"), ("password", PASSWORD)]).0, 303);
+    rules(&[]);
     muster.call("tenants.suspend", json!({ "id": one }));
     assert_eq!(mara.get("/").0, 303, "out with the next request");
     let (status, page) = sign_in(PASSWORD);
@@ -376,4 +410,131 @@ fn keys_act_in_their_tenant_and_its_quota_of_requests_holds() {
     assert!(headers["ratelimit-policy"].to_str().unwrap().contains("\"tenant\""));
     assert_eq!(home.get("/api/v1/agents").0, 200, "nobody else is held up");
     let _ = KeyId::from_bits(1);
+}
+
+#[test]
+fn agents_and_clients_of_a_tenant_stay_among_themselves_and_end_with_its_suspension() {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let muster = Muster::start();
+    let server = muster.server();
+    let ((one, _), (two, _)) = (tenant(&muster, "Harbour Tugs", "mara"), tenant(&muster, "Dry Dock", "dora"));
+    let inside = |tenant| Ctx::system(server.site(), tenant, "test");
+    let device = |tenant: TenantId| {
+        let made = run(&inside(tenant), server, "agents.device", json!({ "name": "press-1" }));
+        Device {
+            id: serde_json::from_value(made["id"].clone()).unwrap(),
+            secret: made["secret"].as_str().unwrap().to_owned(),
+            tenant,
+        }
+    };
+    let client = |tenant: TenantId, id: &str, filters: &[String]| {
+        let input = json!({ "id": id, "publish": [], "subscribe": filters });
+        (op(server, "clients.create").run)(&inside(tenant), input)
+    };
+    let own = format!("tenant/{one}/#");
+    for filter in
+        ["site/#".to_owned(), format!("tenant/{two}/#"), "tenant/+/#".into(), format!("muster/v1/{two}/#")]
+    {
+        let error = client(one, "spy", std::slice::from_ref(&filter)).unwrap_err();
+        assert!(error.hint_text().unwrap().contains(&format!("tenant/{one}/")), "{filter}: {error}");
+    }
+    let observe = format!("muster/v1/{one}/+/up/#");
+    let made = client(one, "scada", &[own.clone(), observe.clone()]).unwrap();
+    assert!(client(two, "scada", &[]).is_err(), "a name is one client's on the whole site");
+    let at_home = client(server.site().home, "desk", std::slice::from_ref(&own));
+    assert!(at_home.is_err(), "the site's own hears nothing of a tenant's programs");
+    let (mine, theirs) = (device(one), device(two));
+    runtime().block_on(async {
+        let secret = made["secret"].as_str().unwrap();
+        let (scada, mut heard) = connect(&options(&muster, "scada", secret)).await.unwrap();
+        scada.subscribe(&[(&own, Quality::AtMostOnce), (&observe, Quality::AtMostOnce)]).await.unwrap();
+        let (press, mut gone) = mine.connect(&muster).await;
+        let (other, mut stays) = theirs.connect(&muster).await;
+        let metrics = || json!({ "values": { "x": 1 } }).to_string();
+        for (agent, topic) in [(&other, theirs.up(UpKind::Metrics)), (&press, mine.up(UpKind::Metrics))] {
+            let sent = agent.publish(&topic, metrics(), Quality::AtLeastOnce).await.unwrap();
+            sent.acknowledged().await.unwrap();
+        }
+        let message = tokio::time::timeout(WITHIN, heard.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(
+            message.topic,
+            mine.up(UpKind::Metrics),
+            "the other tenant's came first and was not heard"
+        );
+        muster.call("tenants.suspend", json!({ "id": one }));
+        for ended in [&mut gone, &mut heard] {
+            let cut = tokio::time::timeout(WITHIN, async { while let Some(Ok(_)) = ended.next().await {} });
+            assert!(cut.await.is_ok(), "cut off");
+        }
+        assert!(connect(&mine.options(&muster)).await.is_err());
+        assert!(connect(&options(&muster, "scada", secret)).await.is_err());
+        let sent = other.publish(&theirs.up(UpKind::Metrics), metrics(), Quality::AtLeastOnce).await.unwrap();
+        sent.acknowledged().await.unwrap();
+        muster.call("tenants.resume", json!({ "id": one }));
+        let _back = mine.connect(&muster).await;
+        drop(stays.next());
+    });
+}
+
+#[test]
+fn what_is_taken_away_is_gone_whenever_the_server_is_killed() {
+    let muster = Muster::start();
+    let (one, two) = (tenant(&muster, "Harbour Tugs", "mara").0, tenant(&muster, "Dry Dock", "dora").0);
+    fill(muster.server(), two, "birch-mark");
+    let inside = Ctx::system(muster.server().site(), one, "test");
+    for n in 0..20 {
+        run(&inside, muster.server(), "agents.device", json!({ "name": format!("press-{n}") }));
+    }
+    for _ in 0..50 {
+        run(
+            &inside,
+            muster.server(),
+            "tasks.create_many",
+            json!({ "filter": "press", "work": { "kind": "ping" } }),
+        );
+    }
+    drop(inside);
+    let kept = rows(muster.server(), two);
+    muster.call("tenants.suspend", json!({ "id": one }));
+    let (http, mqtt) = (free_port(), free_port());
+    let api = muster.api("owner").at(http);
+    let (folder, _keep) = muster.release();
+    let path = format!("/api/v1/tenants/{one}");
+    let (mut wanted, mut tasks) = (false, None);
+    for killed in 0.. {
+        let mut server = start(&folder, http, mqtt);
+        until(Span::from_seconds(20), "the server", || {
+            assert!(server.try_wait().unwrap().is_none(), "the server ended: {}", said(&folder));
+            ready(http).then_some(())
+        });
+        if !wanted {
+            let (status, answer) = api.post(&format!("{path}/erase"), json!({ "name": "Harbour Tugs" }));
+            assert_eq!((status, answer["state"].as_str()), (200, Some("going")), "{answer}");
+            wanted = true;
+        }
+        // Killed as soon as some of it is gone, in the beginning; in the end it may finish.
+        let over = until(Span::from_seconds(60), "some of it to go", || {
+            let (status, shown) = api.get(&path);
+            let usage = shown["usage"].as_array().into_iter().flatten();
+            let now = usage.filter(|one| one["quota"] == "tasks").find_map(|one| one["used"].as_u64());
+            let moved = killed < 3 && now != tasks;
+            tasks = now;
+            (status == 404 || moved).then_some(status == 404)
+        });
+        server.kill().unwrap();
+        server.wait().unwrap();
+        if over {
+            break;
+        }
+    }
+    let muster = Muster::open(folder, config());
+    assert!(muster.server().site().tenants.find(one).is_none());
+    let left: Vec<_> = rows(muster.server(), one).into_iter().filter(|(_, rows)| !rows.is_empty()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let read = muster.server().site().store.read().unwrap();
+    for table in ALL.iter().flat_map(|capability| capability.tables().iter().copied()) {
+        assert!(read.any(table, &one, None, 1).unwrap().is_empty(), "{table}");
+    }
+    drop(read);
+    assert_eq!(rows(muster.server(), two), kept);
 }

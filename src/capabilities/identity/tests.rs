@@ -19,12 +19,12 @@ pub(super) const PASSWORD: &str = "correct horse battery";
 /// A site in a temporary folder, with nobody in it.
 pub(crate) fn site() -> (Site, TempDir) {
     let folder = TempDir::new().unwrap();
-    (reopened(&folder), folder)
+    (at(folder.path()), folder)
 }
 
-/// The site of a folder, as another process would open it.
-pub(crate) fn reopened(folder: &TempDir) -> Site {
-    let at = |name: &str| folder.path().join(name);
+/// The site of this folder, whether or not somebody is in it.
+pub(crate) fn at(folder: &std::path::Path) -> Site {
+    let at = |name: &str| folder.join(name);
     let clock = Clock::manual(Timestamp::from_milliseconds(1_790_000_000_000), 7);
     let vault = Vault::open(&at("keys"), &Kek::File(at("kek")), &clock).unwrap();
     Site::new(Parts {
@@ -36,7 +36,7 @@ pub(crate) fn reopened(folder: &TempDir) -> Site {
         settings: crate::kit::Settings::new("Test".into(), vec!["muster.test".into()]),
         navigation: Vec::new(),
         assets: "/static/test".into(),
-        folder: folder.path().to_owned(),
+        folder: folder.to_owned(),
         configuration: None,
         clock,
     })

@@ -220,7 +220,8 @@ fn who_is_suspended_keeps_all_and_comes_in_nowhere() {
 fn an_export_has_every_row_but_what_opens_a_door() {
     let (site, folder) = site();
     let (one, two) = (made(&site, "One", json!({})), made(&site, "Two", json!({})));
-    (fill(&site, one), fill(&site, two));
+    fill(&site, one);
+    fill(&site, two);
     let op = site.ops().iter().find(|op| op.name == "tenants.export").unwrap();
     let mut file = (op.file.as_ref().unwrap())(&system(&site, HOME), json!({ "id": one })).unwrap();
     let mut bytes = Vec::new();
@@ -322,6 +323,18 @@ fn whoever_is_taken_away_leaves_nothing_and_nobody_else_loses() {
     assert!(end.detail["rows"].as_u64().unwrap() > 10);
 }
 
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
 #[test]
 fn an_end_that_was_cut_off_goes_on_after_a_start() {
     let (site, _folder) = site();
@@ -333,9 +346,13 @@ fn an_end_that_was_cut_off_goes_on_after_a_start() {
     let home = system(&site, HOME);
     call(&home, "tenants.suspend", json!({ "id": one })).unwrap();
     call(&home, "tenants.erase", json!({ "id": one, "name": "One" })).unwrap();
-    // As far as one change, and then a process that knows nothing but what is stored.
+    // As far as one change, and then a process that finds the files as a kill leaves them.
     assert!(erase::some(&home, one, &erase::tables(&home)).unwrap());
-    site.tenants.set(Vec::new());
+    let after = TempDir::new().unwrap();
+    copy(site.folder.as_path(), after.path());
+    drop(home);
+    let site = identity::tests::at(after.path());
+    site.made_of(ALL);
     super::load(&site).unwrap();
     assert!(site.tenants.find(one).unwrap().is_going);
     assert!(!rows(&site, one).is_empty());

@@ -120,7 +120,7 @@ pub trait Read: Rows {
     }
 
     /// At most `limit` rows of any table behind the key `after`, whose keys begin with `prefix`: the key's bytes, and the
-    /// value as JSON. For who copies or removes rows without knowing what they are.
+    /// value as JSON with byte strings in hexadecimal. For who copies or removes rows without knowing what they are.
     fn any<P: Key>(
         &self,
         table: &'static str,
@@ -138,8 +138,7 @@ pub trait Read: Rows {
             return Ok(found);
         }
         self.scan(table, (begin, bound(&high)), false, &mut |key, value| {
-            // What JSON has no form for, such as a map by numbers, is given as the bytes that it is.
-            let plain = value::decode(value).unwrap_or_else(|_| value::hex(value));
+            let value::Plain(plain) = value::decode(value)?;
             found.push((key.to_vec(), plain));
             Ok(found.len() < limit)
         })?;

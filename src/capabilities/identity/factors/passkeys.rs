@@ -214,7 +214,7 @@ pub(in crate::capabilities::identity) struct Held {
 pub(in crate::capabilities::identity) fn tenant_of(ctx: &Ctx<'_>, answer: &str) -> Result<TenantId> {
     let (read, answer) = (ctx.read()?, Answer::read(answer)?);
     let credential = store::credential(&answer.id.0);
-    let found = ctx.site.tenants.search(|tenant| read.get(&BY_CREDENTIAL, &(tenant, credential.clone())))?;
+    let found = ctx.site.tenants.search(|tenant| read.get(&BY_CREDENTIAL, &(tenant, credential)))?;
     Ok(found.map_or(ctx.site.home, |(tenant, _)| tenant))
 }
 

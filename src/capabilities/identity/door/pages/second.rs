@@ -61,6 +61,7 @@ pub(in crate::capabilities::identity) fn show(
             return login_page(ctx, request, String::new(), "/", Some(error));
         }
     };
+    let ctx = &ctx.within(attempt.tenant);
     // A wrong code is a wrong proof, not a form that was filled in badly.
     let status = failed.as_ref().map_or(200, |error| match error.kind() {
         Kind::Invalid => 401,
