@@ -10,7 +10,8 @@ use crate::engine::clock::Clock;
 /// `muster admin`.
 #[derive(Subcommand)]
 pub(super) enum Admin {
-    /// Prints a one-time link that sets a new password, for somebody who cannot come in any more.
+    /// Prints a one-time link that sets a new password, for somebody who cannot come in any more; who was shut out may
+    /// come in again.
     Recover(Recover),
 }
 

@@ -107,7 +107,7 @@ pub(super) fn check(ctx: &Ctx<'_>, permission: &'static str) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(Kind::Approval, format!("`{permission}` needs a second person"))
-        .hint("what you asked for is kept at /approvals until somebody else has decided")
+        .hint("as a form or over the API it is kept at /approvals until somebody else has decided")
         .because(NeedsSecond(permission)))
 }
 

@@ -285,7 +285,9 @@ impl Shell {
         self.live = topics.into();
         for count in &self.counts {
             if !self.live.split(',').any(|topic| topic == count.topic) {
-                self.live.push(',');
+                if !self.live.is_empty() {
+                    self.live.push(',');
+                }
                 self.live.push_str(count.topic);
             }
         }

@@ -90,7 +90,7 @@ fn a_program_asks_and_a_person_decides() {
     // The audit log names both: who asked did it, and who approved stands in the same change.
     let owner = muster.api("owner");
     let entries = until(Span::from_seconds(20), "entries", || {
-        let (_, log) = owner.get(&format!("/api/v1/audit?request={id}&limit=50"));
+        let (_, log) = owner.get(&format!("/api/v1/audit?filter=request:{id}&limit=50"));
         let items = log["items"].as_array()?.clone();
         items.iter().any(|entry| entry["event"] == "approvals.acted").then_some(items)
     });

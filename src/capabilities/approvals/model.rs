@@ -77,13 +77,13 @@ impl State {
         }
     }
 
-    /// The colour of its sign.
+    /// The colour of its badge.
     pub(super) fn tone(self) -> &'static str {
         match self {
             State::Waiting | State::Approved | State::Running => "warn",
             State::Done => "ok",
             State::Failed | State::Interrupted => "crit",
-            State::Refused | State::Withdrawn | State::Expired => "off",
+            State::Refused | State::Withdrawn | State::Expired => "",
         }
     }
 

@@ -32,17 +32,12 @@ pub(super) fn register(pages: &mut Pages) {
 /// An approval as a row.
 struct Row {
     view: ApprovalView,
-    glyph: Markup,
     asked: Markup,
 }
 
 impl Row {
     fn new(ctx: &Ctx<'_>, view: ApprovalView) -> Row {
-        Row {
-            glyph: Markup::glyph(view.state.tone(), view.state.word()),
-            asked: Markup::ago(Some(view.asked), ctx.now),
-            view,
-        }
+        Row { asked: Markup::ago(Some(view.asked), ctx.now), view }
     }
 }
 
@@ -70,7 +65,6 @@ struct ApprovalListPage {
 struct ApprovalViewPage {
     shell: Shell,
     view: ApprovalView,
-    glyph: Markup,
     asked: Markup,
     until: Markup,
     decided: Markup,
@@ -157,7 +151,6 @@ fn one(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let late = ctx.now >= view.until;
     html(&ApprovalViewPage {
         shell: Shell::new(ctx, request, view.permission.clone(), "/approvals").live(""),
-        glyph: Markup::glyph(view.state.tone(), view.state.word()),
         asked: Markup::at(Some(view.asked)),
         until: Markup::at(Some(view.until)),
         decided: Markup::at(view.decision.as_ref().map(|decision| decision.at)),
@@ -273,4 +266,118 @@ fn mark(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
 fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let shell = Shell::new(ctx, request, "Two persons", "/help/approvals");
     html(&HelpPage { shell, hours: VALID.duration().as_secs() / 3_600 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Decision, Outcome};
+    use super::*;
+    use crate::base::{Span, Timestamp};
+    use crate::kit::proof;
+
+    fn sample(state: State, collected: bool) -> ApprovalView {
+        let at = Timestamp::from_milliseconds(1_790_000_000_000);
+        let decision = Decision { by: "usr_b".into(), at, comment: "as agreed".into() };
+        let decided = !matches!(state, State::Waiting | State::Expired | State::Withdrawn);
+        ApprovalView {
+            id: ApprovalId::from_bits(7),
+            state,
+            since: at,
+            permission: "secrets.rotate".into(),
+            about: "Gives a secret a new value; the one before is kept.".into(),
+            what: "/secrets/rotate".into(),
+            asked_by: "usr_a".into(),
+            asker: "Inès Moreau".into(),
+            asked: at,
+            from: "10.0.0.7".into(),
+            until: at + Span::from_hours(24),
+            hash: "5e".repeat(32),
+            collected,
+            decision: decided.then_some(decision),
+            decider: if decided { "Omar Saïd".into() } else { String::new() },
+            changes: u32::from(state == State::Done),
+            own: true,
+            may_decide: state == State::Waiting,
+            input: Vec::new(),
+            outcome: (state == State::Done)
+                .then(|| Outcome { words: "done".into(), answer: Some(serde_json::json!({ "version": 4 })) }),
+        }
+    }
+
+    fn row(state: State) -> Row {
+        let view = sample(state, false);
+        Row { asked: Markup::ago(Some(view.asked), view.asked), view }
+    }
+
+    #[test]
+    fn the_pages_in_their_states_and_both_themes() {
+        let field =
+            |name: &str, content: &str, masked| Shown { name: name.into(), content: content.into(), masked };
+        for theme in ["light", "dark"] {
+            let shell = || Shell { theme, ..proof::shell("secrets.rotate", "/approvals") };
+            let at = || Markup::at(Some(Timestamp::from_milliseconds(1_790_000_000_000)));
+            for (state, collected) in
+                State::ALL.map(|state| (state, false)).into_iter().chain([(State::Approved, true)])
+            {
+                let page = ApprovalViewPage {
+                    shell: shell(),
+                    view: sample(state, collected),
+                    asked: at(),
+                    until: at(),
+                    decided: at(),
+                    input: vec![
+                        field("name", "line7/plc-password", false),
+                        field("value", "[secret]", true),
+                        field("about", "", false),
+                    ],
+                    answer: if state == State::Done { "{ \"version\": 4 }".into() } else { String::new() },
+                    may_withdraw: state == State::Waiting || collected,
+                    may_collect: collected,
+                    audited: true,
+                };
+                let html = proof::page(&format!("approval-{}-{collected}-{theme}", state.word()), &page);
+                assert_eq!(html.contains("/decide\""), state == State::Waiting, "{state:?}");
+                assert_eq!(html.contains("/collect\""), collected, "{state:?}");
+                assert!(html.contains("a secret, not shown") && html.contains(&"5e".repeat(32)));
+            }
+            let list = |open: Vec<Row>, over: Vec<Row>| ApprovalListPage {
+                shell: shell(),
+                assets: "/static/test".into(),
+                open,
+                over,
+                next: "apr_x".into(),
+                marked: 2,
+                sees_marks: true,
+            };
+            let rows = vec![row(State::Done), row(State::Refused), row(State::Interrupted)];
+            let html = proof::page(&format!("approvals-{theme}"), &list(vec![row(State::Waiting)], rows));
+            assert!(html.contains("for you to decide") && html.contains("Older ones"));
+            let html = proof::page(&format!("approvals-none-{theme}"), &list(Vec::new(), Vec::new()));
+            assert!(html.contains("Nothing waits"));
+            let markable =
+                Markable { permission: "agents.retire".into(), about: "Retires an agent for good.".into() };
+            let marks = |marks: Vec<MarkRow>, error: &str| MarksPage {
+                shell: shell(),
+                marks,
+                markable: vec![markable.clone()],
+                deciders: 2,
+                may_mark: true,
+                permission: "agents.retire".into(),
+                why: "x".into(),
+                error: error.into(),
+            };
+            let one = MarkRow {
+                permission: "secrets.rotate".into(),
+                about: "Gives a secret a new value.".into(),
+                why: "the line stops when it is wrong".into(),
+                by: "Inès Moreau".into(),
+                at: at(),
+            };
+            let html =
+                proof::page(&format!("approvals-marks-{theme}"), &marks(vec![one], "it is marked already"));
+            assert!(html.contains("Ask to take it off") && html.contains("role=\"alert\""));
+            proof::page(&format!("approvals-unmarked-{theme}"), &marks(Vec::new(), ""));
+            proof::page(&format!("help-approvals-{theme}"), &HelpPage { shell: shell(), hours: 24 });
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The tables, sealing, and the hash.
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -76,6 +77,9 @@ pub(super) fn marks(read: &impl Read, tenant: TenantId) -> Result<Vec<Mark>> {
 
 /// Takes marks and the number of those that wait into the site's memory, as they are now in the store.
 pub(super) fn remember(site: &Site, tenant: TenantId) -> Result<()> {
+    // One after the other: what was read earlier must not be said later.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock();
     let read = site.store.read()?;
     let marked = super::marks::names(&marks(&read, tenant)?);
     let waiting = open(&read, tenant)?.iter().filter(|one| one.state == State::Waiting).count();

@@ -209,6 +209,19 @@ fn who_lost_everything_gets_a_way_back_by_the_host() {
     let used = door::use_link(&visitor, &token(&freed), "another wholly new one").unwrap();
     assert!(matches!(used, door::Entered::In(_)));
     assert_eq!(events(&site, "identity.recovered"), 2);
+    // Who was shut out comes back by the host, and by nobody over the network.
+    let ctx =
+        as_actor(&site, actor(&site, &crate::capabilities::identity::tests::whole(used).unwrap()).unwrap());
+    let omar = people::create(&ctx, chosen("omar", Role::Viewer)).unwrap().user.id;
+    people::disable(&ctx, ById { id: omar }).unwrap();
+    let lost = json!({ "login": "omar" });
+    let mut ops = crate::kit::Ops::default();
+    Identity.ops(&mut ops);
+    let op = ops.0.into_iter().find(|op| op.name == "identity.recover").unwrap();
+    assert_eq!((op.run)(&ctx, lost.clone()).unwrap_err().kind(), Kind::Conflict);
+    let back = recover(lost).unwrap();
+    assert!(door::use_link(&visitor, &token(&back), "his wholly new password").is_ok());
+    assert_eq!(events(&site, "identity.enabled"), 1);
 }
 
 #[test]
