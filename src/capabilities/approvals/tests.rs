@@ -360,7 +360,7 @@ fn a_server_that_stops_in_between_does_it_once_or_says_so() {
     let Made { site, folder, .. } = made;
     let tenant = site.home;
     drop(site);
-    let site = people::reopened(&folder);
+    let site = people::at(folder.path());
     site.made_of(SOME);
     let system = Ctx::system(&site, site.home, "server");
     begin(&system).unwrap();
