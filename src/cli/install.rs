@@ -61,15 +61,15 @@ impl Part {
             Part::Server => Kind {
                 name: "muster",
                 unit: include_str!("../../packaging/muster.service"),
-                users: include_str!("../../packaging/muster.sysusers"),
-                folders: include_str!("../../packaging/muster.tmpfiles"),
+                users: include_str!("../../packaging/sysusers/muster.conf"),
+                folders: include_str!("../../packaging/tmpfiles/muster.conf"),
                 configuration: "/etc/muster/muster.toml",
             },
             Part::Agent => Kind {
                 name: "muster-agent",
                 unit: include_str!("../../packaging/muster-agent.service"),
-                users: include_str!("../../packaging/muster-agent.sysusers"),
-                folders: include_str!("../../packaging/muster-agent.tmpfiles"),
+                users: include_str!("../../packaging/sysusers/muster-agent.conf"),
+                folders: include_str!("../../packaging/tmpfiles/muster-agent.conf"),
                 configuration: "/etc/muster-agent/agent.toml",
             },
         }
@@ -206,9 +206,8 @@ fn allowed(name: &str) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(Error::forbidden("only root may do this").hint("repeat it with `sudo`"));
     }
-    if Path::new("/var/lib/dpkg/info").join(format!("{name}.list")).exists()
-        && Path::new("/usr/bin").join(name).exists()
-    {
+    // `install` itself puts nothing there.
+    if Path::new("/usr/bin").join(name).exists() {
         return Err(Error::conflict(format!("the package `{name}` is installed here"))
             .hint(format!("upgrade it with `apt install ./{name}_….deb`, or remove it first")));
     }
