@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -27,7 +26,9 @@ sys.path.insert(0, os.path.join(HERE, "..", "tests"))
 from _muster import Muster, Story, until  # noqa: E402  (the client of the stories, which is a folder away)
 
 CACHE = os.path.expanduser(os.environ.get("BOOT_TREE", "~/.cache/muster/bookworm.tar.zst"))
-HOST, GUEST = "10.203.0.1", "10.203.0.2"
+# A network of two for each run, so that several can go on at once.
+NET = f"10.203.{os.getpid() // 64 % 256}.{os.getpid() % 64 * 4}"
+HOST, GUEST = (NET.rsplit(".", 1)[0] + f".{int(NET.rsplit('.', 1)[1]) + n}" for n in (1, 2))
 RESIDENT_MAX, READY_MAX_MS = 60_000_000, 300
 # A build for tests is neither small nor quick; its figures are printed and not judged.
 JUDGED = os.environ.get("FIGURES") != "no"
@@ -68,19 +69,27 @@ class Machine:
 
     def __init__(self, folder):
         self.folder, self.space, self.leader = folder, f"muster-{os.getpid()}", None
-        self.wire = f"mb{os.getpid() % 100_000}"
+        self.wire, self.process = f"mb{os.getpid() % 100_000}", None
+        self.log = open(os.path.join(folder, "..", os.path.basename(folder) + ".console"), "w+b")
+        try:
+            self._boot()
+        except BaseException:
+            self.end()
+            raise
+
+    def _boot(self):
         run("ip", "netns", "add", self.space)
-        run("ip", "link", "add", self.wire, "type", "veth", "peer", "name", "host0", "netns", self.space)
+        run("ip", "link", "add", self.wire, "type", "veth", "peer", "name", "eth0", "netns", self.space)
         run("ip", "address", "add", f"{HOST}/30", "dev", self.wire)
         run("ip", "link", "set", self.wire, "up")
-        for line in (f"address add {GUEST}/30 dev host0", "link set host0 up", "link set lo up"):
+        for line in (f"address add {GUEST}/30 dev eth0", "link set eth0 up", "link set lo up"):
             run("ip", "-n", self.space, *line.split())
-        self.log = open(os.path.join(folder, "..", os.path.basename(folder) + ".console"), "w+b")
         environment = dict(os.environ)
         if run("stat", "-fc", "%T", "/sys/fs/cgroup").strip() != "cgroup2fs":
             environment["SYSTEMD_NSPAWN_UNIFIED_HIERARCHY"] = "0"
-        line = ["systemd-nspawn", "-q", "-D", folder, "--register=no", "--keep-unit", "-b"]
-        line.append(f"--network-namespace-path=/run/netns/{self.space}")
+        # Not by `--network-namespace-path`, which leaves the host's interfaces in /sys.
+        line = ["nsenter", f"--net=/run/netns/{self.space}"]
+        line += ["systemd-nspawn", "-q", "-D", self.folder, "--register=no", "--keep-unit", "-b"]
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=environment
         )
@@ -127,7 +136,9 @@ class Machine:
         return self.ask("journalctl", "-u", unit, "--no-pager", "-o", "cat")
 
     def end(self):
-        if self.process.poll() is None and self.leader:
+        if self.log.closed:
+            return self.process.returncode
+        if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
                 self.process.wait(30)
@@ -138,7 +149,7 @@ class Machine:
         run("ip", "link", "del", self.wire, check=False)
         self.log.close()
         os.remove(self.log.name)
-        return self.process.returncode
+        return self.process and self.process.returncode
 
 
 class Console(Muster):
@@ -151,14 +162,28 @@ class Console(Muster):
         self.cookies = http.cookiejar.CookieJar()
 
 
+# Runs among the machine's processes: the server must see who is at the other end.
+SPEAK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as wire:
+    wire.connect(sys.argv[1])
+    wire.sendall(sys.argv[2].encode() + b"\\n")
+    print(wire.makefile().readline())
+"""
+
+
 def command(machine, op, **data):
     """What the command line says through its socket."""
-    with socket.socket(socket.AF_UNIX) as wire:
-        wire.connect(machine.path("/run/muster/ctl.sock"))
-        wire.sendall(json.dumps({"op": op, "input": data}).encode() + b"\n")
-        answer = json.loads(wire.makefile().readline())
+    place, asked = machine.path("/run/muster/ctl.sock"), json.dumps({"op": op, "input": data})
+    answer = json.loads(run("nsenter", "-t", machine.leader, "-p", sys.executable, "-c", SPEAK, place, asked))
     assert "ok" in answer, answer
     return answer["ok"]
+
+
+def awake(machine):
+    """Agents that speak, however well they are: a busy machine has warnings."""
+    counts = command(machine, "agents.counts")
+    return counts["healthy"] + counts["warning"] + counts["critical"]
 
 
 def main(server, newer, agent):
@@ -258,7 +283,7 @@ def story(machine):
         machine.do("sh", "-c", f"umask 077; echo '{line}' > /etc/muster-agent/join")
         machine.do("systemctl", "restart", "muster-agent")
         until(20, "the agent", lambda: machine.active("muster-agent"))
-        until(20, "both agents", lambda: command(machine, "agents.counts")["healthy"] >= 2)
+        until(20, "both agents", lambda: awake(machine) >= 2)
         machine.do("rm", "/etc/muster-agent/join")
         machine.do("systemctl", "restart", "muster-agent")
         until(20, "the agent without its code", lambda: machine.active("muster-agent"))
