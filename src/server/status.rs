@@ -81,7 +81,7 @@ mod tests {
         let site = opening::site(&Config::default(), &data, &clock, vec!["plant.lan".into()], Purpose::Serve);
         let site = Arc::new(site.unwrap());
         site.settings.listening(8443, 8883);
-        let ctx = Ctx::system(&site, "test");
+        let ctx = Ctx::system(&site, site.home, "test");
         clock.advance(Span::from_seconds(75));
         let told = status(&ctx).unwrap();
         assert_eq!((&told["up_seconds"], &told["needs_setup"]), (&json!(75), &json!(true)));
