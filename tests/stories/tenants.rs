@@ -266,6 +266,23 @@ fn every_page(ctx: &Ctx<'_>, mine: &Things, theirs: &Things, only: fn(&str) -> b
                 }
             }
         }
+        // Forms act, and show the page again or lead to one.
+        for page in pages.pages.iter().filter(|page| page.form && only(page.path)) {
+            let param = page.path.split('{').nth(1).and_then(|rest| rest.split('}').next());
+            for id in &every {
+                let mut request = PageRequest { url: page.path.into(), ..PageRequest::default() };
+                request.params.extend(param.map(|param| (param.to_owned(), (*id).clone())));
+                for key in ["id", "user", "agent", "agents", "task", "key", "session", "number"] {
+                    request.form.insert(key.into(), (*id).clone());
+                }
+                for key in ["name", "login", "filter", "subject", "actor", "words", "about", "reason"] {
+                    // One's own words: what was typed comes back.
+                    request.form.insert(key.into(), mine.marks.first().unwrap().clone());
+                }
+                let asked = format!("{:?} {:?}", request.params, request.form);
+                look(page.path, &asked, &seen((page.run)(ctx, &request)), theirs);
+            }
+        }
         for live in &pages.live {
             for id in &every {
                 for argument in [(*id).clone(), format!("id={id}"), format!("filter={texts}")] {
