@@ -10,12 +10,13 @@ use crate::harness::{Api, Muster};
 const TELLING: [&str; 10] =
     ["secret", "secrets", "password", "code", "command", "link", "text", "token", "private", "value"];
 /// Answers that have such a field and give nothing away, each with why.
-const HARMLESS: [(&str, &str); 14] = [
+const HARMLESS: [(&str, &str); 15] = [
     ("backups.check_key", "`text` says whether the key opens"),
     ("backups.list", "`text` says how a target fares"),
     ("backups.targets", "`text` says how a target fares"),
     ("backups.target_add", "`text` says how the target fares"),
     ("backups.target_change", "`text` says how the target fares"),
+    ("security.checks", "`text` says what a check found"),
     ("telemetry.names", "`value` is the last reading"),
     ("tenants.list", "`secrets` is how many a tenant may have"),
     ("tenants.find", "the same"),
