@@ -176,6 +176,7 @@ with socket.socket(socket.AF_UNIX) as wire:
 
 # Asks as whoever runs it.
 STRANGER = r"""
+$SIG{PIPE} = "IGNORE";  # who is refused at once is not listened to
 my $wire = IO::Socket::UNIX->new(Peer => "/run/muster/ctl.sock") or die "not connected: $!";
 print $wire "{\"op\":\"agents.counts\"}\n";
 print <$wire>;
