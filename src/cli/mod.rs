@@ -10,6 +10,7 @@ mod backup;
 mod config;
 mod demo;
 mod folder;
+mod guide;
 mod instant;
 mod key;
 mod keys;
@@ -79,6 +80,8 @@ enum Role {
     Admin(admin::Admin),
     /// Prints the one-time code for the first sign-in, while the server is stopped.
     SetupCode(Folder),
+    /// Shows a guide, or finds a part of one; the documentation that the console has too.
+    Guide(guide::GuideRole),
     /// Prints the version.
     Version,
 }
@@ -196,6 +199,7 @@ pub fn run() -> ExitCode {
         Role::RecoveryKey(role) => recovery_key::recovery_key(&role),
         Role::Admin(role) => admin::admin(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
+        Role::Guide(asked) => guide::guide(&asked),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
             Ok(())
@@ -273,6 +277,9 @@ mod tests {
             "muster recovery-key show --shares --number 2",
             "muster recovery-key check - --data x",
             "muster version",
+            "muster guide",
+            "muster guide backups",
+            "muster guide --search restore",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -286,6 +293,7 @@ mod tests {
             "muster restore x --at 1 --change 2",
             "muster restore x --key a --share b",
             "muster recovery-key",
+            "muster guide a --search b",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

@@ -13,6 +13,7 @@ pub mod chart;
 mod ctx;
 mod event;
 mod generation;
+pub mod guide;
 mod notice;
 mod op;
 mod page;

@@ -141,20 +141,6 @@ impl Capability for Identity {
                 icon: "users",
                 permission: "identity.read",
             },
-            NavItem {
-                group: "Help",
-                title: "Signing in",
-                path: "/help/signing-in",
-                icon: "key-round",
-                permission: "agents.read",
-            },
-            NavItem {
-                group: "Help",
-                title: "Single sign-on",
-                path: "/help/sign-on",
-                icon: "log-in",
-                permission: "identity.read",
-            },
         ]
     }
 
