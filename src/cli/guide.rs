@@ -50,7 +50,9 @@ pub(super) fn guide(asked: &GuideRole) -> Result<(), Failure> {
 fn found(words: &str) -> Result<(), Failure> {
     let hits = search(words, &[]);
     if hits.is_empty() {
-        return Err(Error::not_found("part of a guide with", words.chars().take(80).collect::<String>()).into());
+        return Err(
+            Error::not_found("part of a guide with", words.chars().take(80).collect::<String>()).into()
+        );
     }
     for hit in hits {
         let name = hit.href.trim_start_matches("/help/").split('#').next().unwrap_or_default().to_owned();
@@ -89,8 +91,9 @@ mod tests {
     use clap::{Command, CommandFactory as _, Parser as _};
 
     use super::*;
+    use crate::base::Span;
     use crate::cli::Line;
-    use crate::kit::guide::proof::{code_blocks, code_spans};
+    use crate::kit::guide::proof::{code_blocks, code_spans, says};
     use crate::server::config::{Config, Sources, is_key, is_section};
 
     /// The words of a line of a shell, as far as guides write them.
@@ -189,7 +192,8 @@ mod tests {
         for guide in GUIDES {
             for (language, text) in code_blocks(guide) {
                 if language == "toml" {
-                    let sources = Sources { file: Some(("guide.toml".into(), text.clone())), ..Sources::default() };
+                    let sources =
+                        Sources { file: Some(("guide.toml".into(), text.clone())), ..Sources::default() };
                     let mistakes = Config::assemble(&sources).err().map(|mistakes| mistakes.to_string());
                     assert_eq!(mistakes, None, "{}:\n{text}", guide.name);
                 }
@@ -218,12 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn the_guides_say_the_defaults_of_the_configuration() {
+        let config = Config::default();
+        let mqtt = &config.mqtt;
+        assert_eq!(mqtt.connections_max, 20_000);
+        assert_eq!((mqtt.connections_per_address_max, mqtt.messages_per_second_max), (1_000, 200));
+        assert!(
+            says("limits", "20 000") && says("limits", "1 000") && says("limits", "200, what is above waits")
+        );
+        assert_eq!((config.storage.metrics, config.storage.logs), (Span::from_days(90), Span::from_days(30)));
+        assert!(
+            says("storage", "storage.metrics, by default 90 days") && says("storage", "by default 30 days")
+        );
+        assert_eq!((config.http.address.port(), mqtt.address.port()), (8443, 8883));
+        assert!(says("installation", "8443 for the console and the API, 8883 for agents"));
+    }
+
+    #[test]
     fn the_package_gets_pages_and_files() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path()).unwrap();
         for guide in GUIDES {
             assert!(folder.path().join(format!("man/muster-{}.7", guide.name)).exists());
-            let file = std::fs::read_to_string(folder.path().join(format!("guides/{}.md", guide.name))).unwrap();
+            let file =
+                std::fs::read_to_string(folder.path().join(format!("guides/{}.md", guide.name))).unwrap();
             assert!(file.starts_with("# ") && !file.contains("{{"), "{}", guide.name);
         }
     }

@@ -83,7 +83,9 @@ async fn open(
         Err(refusal) => return errors::page(&caller, &refusal),
     };
     asked.help = match target {
-        Target::Page(index) => surface.pages.pages.get(index).map_or("", |page| surface.pages.help(page.path)),
+        Target::Page(index) => {
+            surface.pages.pages.get(index).map_or("", |page| surface.pages.help(page.path))
+        }
         Target::Reference => "",
     };
     let htmx = asked.htmx;

@@ -133,15 +133,13 @@ impl Capability for Identity {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![
-            NavItem {
-                group: "Govern",
-                title: "People",
-                path: "/people",
-                icon: "users",
-                permission: "identity.read",
-            },
-        ]
+        vec![NavItem {
+            group: "Govern",
+            title: "People",
+            path: "/people",
+            icon: "users",
+            permission: "identity.read",
+        }]
     }
 
     fn tables(&self) -> &'static [&'static str] {

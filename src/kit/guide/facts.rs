@@ -92,7 +92,14 @@ mod tests {
 
     #[test]
     fn numbers_are_said_for_readers() {
-        let said = [count(7_u64), count(1_024_u64), count(1_000_000_u64), bytes(1_u64 << 20), bytes(4_096_u64), bytes(120_u64)];
+        let said = [
+            count(7_u64),
+            count(1_024_u64),
+            count(1_000_000_u64),
+            bytes(1_u64 << 20),
+            bytes(4_096_u64),
+            bytes(120_u64),
+        ];
         assert_eq!(said, ["7", "1 024", "1 000 000", "1 MiB", "4 KiB", "120 bytes"]);
         assert_eq!(fact("http-body").as_deref(), Some("1 MiB"));
         assert_eq!(fact("no-such"), None);

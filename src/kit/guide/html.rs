@@ -78,7 +78,11 @@ impl Writer<'_> {
                 }
             },
             Block::Code { text, .. } => {
-                let _ = write!(self.out, "<pre class=\"code\" tabindex=\"0\"><code>{}</code></pre>", escape(text));
+                let _ = write!(
+                    self.out,
+                    "<pre class=\"code\" tabindex=\"0\"><code>{}</code></pre>",
+                    escape(text)
+                );
             }
             Block::List { first, items } => {
                 let tag = if first.is_some() { "ol" } else { "ul" };
@@ -177,7 +181,10 @@ mod tests {
 
     #[test]
     fn pictures_have_both_themes() {
-        let html = html(&parse("![The _first_ screen](../../static/guides/home-light.webp)\n", &str::to_owned), "/s");
+        let html = html(
+            &parse("![The _first_ screen](../../static/guides/home-light.webp)\n", &str::to_owned),
+            "/s",
+        );
         assert!(html.contains("src=\"/s/guides/home-dark.webp\" alt=\"The first screen\""), "{html}");
     }
 }

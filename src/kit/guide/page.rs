@@ -37,12 +37,9 @@ pub fn guide_page(ctx: &Ctx<'_>, request: &PageRequest, name: &str, live: Markup
 fn page(shell: Shell, guide: &Guide, values: &Values, live: Markup) -> GuidePage {
     let blocks = guide.blocks(values);
     let contents = blocks.iter().filter_map(|block| match block {
-        Block::Heading { level, id, text } if *level > 1 => Some(Row {
-            href: format!("#{id}"),
-            title: plain(text),
-            about: String::new(),
-            deep: *level > 2,
-        }),
+        Block::Heading { level, id, text } if *level > 1 => {
+            Some(Row { href: format!("#{id}"), title: plain(text), about: String::new(), deep: *level > 2 })
+        }
         _ => None,
     });
     let at = GUIDES.iter().position(|other| other.name == guide.name);

@@ -213,7 +213,10 @@ mod tests {
             "# One & two\n\nA `b{{max}}` **c _d_** [e](f.md#g), {{max}}\nline.\n\n- x\n- y `z`\n  1. n\n\n| h | i |\n|---|---|\n| `j` | k |\n\n```sh\nmuster {{max}}\n```\n\n# One & two\n",
         );
         let text = |t: &str| Inline::Text(t.into());
-        assert_eq!(blocks[0], Block::Heading { level: 1, id: "one-two".into(), text: vec![text("One & two")] });
+        assert_eq!(
+            blocks[0],
+            Block::Heading { level: 1, id: "one-two".into(), text: vec![text("One & two")] }
+        );
         let Block::Paragraph(line) = &blocks[1] else { panic!("{blocks:?}") };
         assert_eq!(plain(line), "A b7 c d e, 7 line.");
         assert!(line.contains(&Inline::Link { to: "f.md#g".into(), text: vec![text("e")] }));

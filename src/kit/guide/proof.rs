@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::parse::{Block, Inline, plain};
 use super::html::target;
+use super::parse::{Block, Inline, plain};
 use super::{GUIDES, Guide, Values};
 
 /// Every block of code, with its language.
@@ -68,7 +68,15 @@ fn parts(guide: &Guide, see: &mut dyn FnMut(&Inline)) {
 
 /// What the frame of every page has already.
 const TAKEN: [&str; 9] = [
-    "main", "live", "live-badge", "toasts", "palette", "palette-input", "palette-results", "keys", "on-this-page",
+    "main",
+    "live",
+    "live-badge",
+    "toasts",
+    "palette",
+    "palette-input",
+    "palette-results",
+    "keys",
+    "on-this-page",
 ];
 
 #[test]
@@ -79,7 +87,11 @@ fn every_guide_has_a_title_says_what_it_is_for_and_names_no_heading_of_the_frame
         assert!(guide.about().len() > 30, "{}: {}", guide.name, guide.about());
         assert!(matches!(&guide.read()[0], Block::Heading { level: 1, .. }), "{}", guide.name);
         for (_, id, heading) in guide.headings() {
-            assert!(!id.is_empty() && !TAKEN.contains(&id) && id != "keys-title", "{}: {heading}", guide.name);
+            assert!(
+                !id.is_empty() && !TAKEN.contains(&id) && id != "keys-title",
+                "{}: {heading}",
+                guide.name
+            );
         }
         let titles = guide.read().iter().filter(|block| matches!(block, Block::Heading { level: 1, .. }));
         assert_eq!(titles.count(), 1, "{}", guide.name);
@@ -131,10 +143,32 @@ fn every_link_between_guides_leads_to_a_heading() {
 }
 
 #[test]
+fn every_picture_is_there_in_both_themes_and_is_small() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("static/guides");
+    let mut named = BTreeSet::new();
+    for guide in GUIDES {
+        parts(guide, &mut |part| {
+            if let Inline::Picture { name, about } = part {
+                assert!(about.len() > 20, "{}: {name} says nothing to who cannot see it", guide.name);
+                named.extend([name.clone(), name.replace("-light.", "-dark.")]);
+            }
+        });
+    }
+    let mut there = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let bytes = entry.metadata().unwrap().len();
+        assert!((1..=150_000).contains(&bytes), "{:?}: {bytes} bytes", entry.file_name());
+        there.insert(entry.file_name().to_string_lossy().into_owned());
+    }
+    assert_eq!(named, there);
+}
+
+#[test]
 fn plain_values_are_filled_without_becoming_markup() {
     let mut values = Values::sample();
     values.0[0].1 = "<b>*x*</b>".into();
-    let guide = Guide { name: "x", group: "", source: "# T\n\n{{console}} and `{{console}}`, {{nobody}}, {{open" };
+    let guide =
+        Guide { name: "x", group: "", source: "# T\n\n{{console}} and `{{console}}`, {{nobody}}, {{open" };
     let blocks = guide.blocks(&values);
     let Block::Paragraph(line) = &blocks[1] else { panic!("{blocks:?}") };
     assert_eq!(plain(line), "<b>*x*</b> and <b>*x*</b>, {{nobody}}, {{open");

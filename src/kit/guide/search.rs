@@ -77,7 +77,8 @@ fn weigh(section: &Section, query: &[String]) -> (usize, f64) {
     let (mut met, mut score) = (0, 0.0);
     for word in query {
         let (in_title, in_heading, in_text) = (title(word), heading(word), text(word));
-        let sum = in_title.min(1.0) * 4.0 + in_heading.min(1.0) * 10.0 + in_text.min(1.0) + in_text.max(1.0).ln();
+        let sum =
+            in_title.min(1.0) * 4.0 + in_heading.min(1.0) * 10.0 + in_text.min(1.0) + in_text.max(1.0).ln();
         if sum > 0.0 {
             met += 1;
             score += sum;
@@ -112,9 +113,8 @@ fn stem(word: &str) -> &str {
 
 /// The part of the text around the first word.
 fn excerpt(text: &str, query: &[String]) -> String {
-    let is_met = |word: &str| {
-        words(word).any(|word| query.iter().any(|wanted| likeness(&word, wanted) > 0.0))
-    };
+    let is_met =
+        |word: &str| words(word).any(|word| query.iter().any(|wanted| likeness(&word, wanted) > 0.0));
     let all: Vec<&str> = text.split_whitespace().collect();
     let first = all.iter().position(|word| is_met(word)).unwrap_or_default();
     let from = first.saturating_sub(8);
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn words_are_marked_and_everything_is_escaped() {
-        let beside = [Section::new("T", "A <b>zyzzyva</b>", "x & zyzzyvas \"y\" <script>", "/help/x#y".into())];
+        let beside =
+            [Section::new("T", "A <b>zyzzyva</b>", "x & zyzzyvas \"y\" <script>", "/help/x#y".into())];
         let hits = search("Zyzzyva", &beside);
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].heading.0, "A &lt;b&gt;<mark>zyzzyva</mark>&lt;/b&gt;");
