@@ -69,9 +69,6 @@ def main():
             page.goto(f"{base}/backups")
             page.get_by_role("button", name="Take a full backup").click()
             page.wait_for_timeout(8_000)
-            page.goto(f"{base}/backups")
-            page.wait_for_timeout(1_500)
-            picture(page, "backups")
             page.goto(f"{base}/")
             page.wait_for_timeout(3_000)
             picture(page, "overview")
@@ -79,6 +76,10 @@ def main():
             page.locator("tbody a").first.click()
             page.wait_for_timeout(3_000)
             picture(page, "agent")
+            # By now the drill has run.
+            page.goto(f"{base}/backups")
+            page.wait_for_timeout(1_500)
+            picture(page, "backups")
             browser.close()
         finally:
             process.send_signal(signal.SIGTERM)

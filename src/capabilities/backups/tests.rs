@@ -425,7 +425,7 @@ fn the_past_is_looked_at_and_one_thing_brought_back() {
 
 #[test]
 fn the_guide_says_what_happens_by_itself() {
-    let plan = plan::Plan::default();
+    let plan = Plan::default();
     assert!(plan.on && plan.drill && plan.full_every_days == 1 && plan.full_at.len() == 1);
     assert_eq!((plan.changes_every, FIRST_AFTER), (Span::from_minutes(15), Span::from_minutes(10)));
     assert_eq!(plan.retention.window_days, 7);

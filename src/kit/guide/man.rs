@@ -40,6 +40,7 @@ fn write(block: &Block, out: &mut String) {
             out.push_str(&quoted(&plain(text)));
             out.push('\n');
         }
+        Block::Paragraph(line) if matches!(line.as_slice(), [Inline::Picture { .. }]) => {}
         Block::Paragraph(line) => {
             out.push_str(".PP\n");
             say(line, out);

@@ -139,9 +139,10 @@ impl Guide {
         first.unwrap_or_default()
     }
 
-    /// The Markdown, filled.
+    /// The Markdown, filled, without pictures, which are only in the console.
     pub fn markdown(&self, values: &Values) -> String {
-        values.fill(&self.whole())
+        let text = values.fill(&self.whole());
+        text.split("\n\n").filter(|part| !part.starts_with("![")).collect::<Vec<_>>().join("\n\n")
     }
 
     fn blocks(&self, values: &Values) -> Vec<Block> {

@@ -50,12 +50,13 @@ pub fn search(query: &str, beside: &[Section]) -> Vec<Hit> {
     if words.is_empty() {
         return Vec::new();
     }
-    let mut found: Vec<(usize, f64, &Section)> = sections()
-        .iter()
-        .chain(beside)
-        .filter_map(|section| {
+    // Who looks for words is helped more by what explains than by what lists.
+    let all =
+        sections().iter().map(|section| (1.0, section)).chain(beside.iter().map(|section| (0.4, section)));
+    let mut found: Vec<(usize, f64, &Section)> = all
+        .filter_map(|(part, section)| {
             let (met, score) = weigh(section, &words);
-            (met > 0).then_some((met, score, section))
+            (met > 0).then_some((met, score * part, section))
         })
         .collect();
     let most = found.iter().map(|(met, _, _)| *met).max().unwrap_or_default();

@@ -26,6 +26,8 @@ fn write(block: &Block, indent: usize, bold: bool, out: &mut String) {
             let (on, off) = if bold { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
             out.push_str(&format!("{on}{words}{off}\n\n"));
         }
+        // A terminal shows no pictures.
+        Block::Paragraph(line) if matches!(line.as_slice(), [Inline::Picture { .. }]) => {}
         Block::Paragraph(line) => {
             fold(&said(line), &pad, &pad, out);
             out.push('\n');

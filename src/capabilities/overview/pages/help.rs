@@ -41,7 +41,7 @@ pub(super) const SCREENS: &[(&str, &str)] = &[
 pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let ops = ctx.site.ops().iter().map(|op| {
         let text = format!("{} Operation {}, needs {}.", op.doc, op.name, op.permission);
-        let route = format!("{:?} /api/v1{}", op.method, op.path);
+        let route = format!("{} /api/v1{}", format!("{:?}", op.method).to_uppercase(), op.path);
         Section::new("API", &route, &text, format!("/help/api#{}", op.name))
     });
     let events = event_kinds().into_iter().map(|kind| {
