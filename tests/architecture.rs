@@ -52,6 +52,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("object_store", &["engine::outbound"]),
     ("reqwest", &["engine::outbound"]),
     ("qrcode", &["kit"]),
+    ("pulldown_cmark", &["kit::guide"]),
     ("argon2", &["engine::crypto"]),
     ("getrandom", &["engine::clock"]),
     ("data_encoding", &["engine::crypto", "capabilities::identity"]),

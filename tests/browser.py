@@ -324,13 +324,14 @@ with sync_playwright() as playwright:
     story.step("the theme changes and stays", lambda: theme(page))
     story.step("out and in again, back to the page that was asked for", lambda: out_and_in(page, inside))
     tabs = [f"{href}?tab={tab}" for tab in ("metrics", "logs", "events", "tasks", "inventory", "access")]
+    here = os.path.dirname(os.path.abspath(__file__))
+    guides = sorted(f"/help/{name[:-3]}" for name in os.listdir(os.path.join(here, "../templates/guides")))
     paths = [
         "/", "/agents", href, *tabs, "/agents/new", "/agents/new?tab=offline", "/agents/new?tab=device", "/tasks",
         "/tasks#new-card", task, "/events", "/people", "/people/keys", "/people/roles", "/account", "/account/roles",
-        "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets", "/help/events",
-        "/help/api", "/help/messages", "/help/backups", "/help/network", "/help/sign-on",
-        "/help/signing-in", "/people/rules", "/people/sign-on", "/people/import", "/account/factors", "/backups", "/storage", "/clients",
-        "/security", "/security?state=bad", "/security/egress", "/help/security",
+        "/help", "/help?q=recovery+key", *guides, "/settings", "/audit", "/audit?event=identity.*&weight=notable", "/audit/1", "/audit/retention", "/secrets",
+        "/people/rules", "/people/sign-on", "/people/import", "/account/factors", "/backups", "/storage", "/clients",
+        "/security", "/security?state=bad", "/security/egress", "/approvals", "/approvals/marks",
     ]
     for width, height in ((1440, 900), (390, 844)):
         for scheme in ("light", "dark"):

@@ -10,6 +10,7 @@ mod backup;
 mod config;
 mod demo;
 mod folder;
+mod guide;
 mod install;
 mod instant;
 mod key;
@@ -96,6 +97,8 @@ enum Role {
         /// The folder to write into.
         folder: PathBuf,
     },
+    /// Shows a guide, or finds a part of one; the documentation that the console has too.
+    Guide(guide::GuideRole),
     /// Prints the version.
     Version,
 }
@@ -258,6 +261,7 @@ pub fn run() -> ExitCode {
         Role::Install(arguments) => install::install(&arguments),
         Role::Uninstall(arguments) => install::uninstall(&arguments),
         Role::Papers { folder } => papers::write(&folder),
+        Role::Guide(asked) => guide::guide(&asked),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
             Ok(())
@@ -358,6 +362,9 @@ mod tests {
             "muster setup-url --data x",
             "muster install agent --dry-run",
             "muster uninstall server --dry-run",
+            "muster guide",
+            "muster guide backups",
+            "muster guide --search restore",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -375,6 +382,7 @@ mod tests {
             "muster restore x --key a --share b",
             "muster agent --join x --join-file y",
             "muster recovery-key",
+            "muster guide a --search b",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_err(), "{line}");
         }

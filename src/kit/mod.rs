@@ -15,6 +15,7 @@ pub mod chart;
 mod ctx;
 mod event;
 mod generation;
+pub mod guide;
 mod notice;
 mod oauth;
 mod op;

@@ -23,6 +23,8 @@ pub struct PageRequest {
     pub url: String,
     /// What pages keep in cookies, by name without prefix; the session is not among it.
     pub cookies: BTreeMap<String, String>,
+    /// The part of a guide that explains the page; empty where none does.
+    pub help: &'static str,
 }
 
 impl PageRequest {
@@ -131,6 +133,8 @@ pub struct Pages {
     pub pages: Vec<Page>,
     /// Live parts.
     pub live: Vec<Live>,
+    /// Which part of a guide explains a page, by its path.
+    pub help: &'static [(&'static str, &'static str)],
 }
 
 impl Pages {
@@ -155,6 +159,14 @@ impl Pages {
         if let Some(page) = self.pages.last_mut() {
             page.cost = cost;
         }
+    }
+    /// Tells which part of a guide explains each page: path of the page, and where the part is.
+    pub fn explained(&mut self, help: &'static [(&'static str, &'static str)]) {
+        self.help = help;
+    }
+    /// The part of a guide that explains the page with this path; empty for none.
+    pub fn help(&self, path: &str) -> &'static str {
+        self.help.iter().find(|(explained, _)| *explained == path).map(|(_, part)| *part).unwrap_or_default()
     }
     /// A live part.
     pub fn live(&mut self, topic: &'static str, run: LiveFn) {
@@ -219,6 +231,8 @@ pub struct Shell {
     pub live: String,
     /// Where static files are: `/static/<hash>`.
     pub assets: String,
+    /// The part of a guide that explains the page; empty where none does.
+    pub help: &'static str,
 }
 
 impl Ctx<'_> {
@@ -276,6 +290,7 @@ impl Shell {
                 .collect(),
             live: String::new(),
             assets: ctx.site.assets.clone(),
+            help: request.help,
         }
     }
 

@@ -18,6 +18,21 @@ impl fmt::Display for Markup {
 impl askama::filters::HtmlSafe for Markup {}
 
 impl Markup {
+    /// The text of it, as a terminal shows it.
+    pub fn plain(&self) -> String {
+        let (mut out, mut inside) = (String::new(), false);
+        for c in self.0.chars() {
+            match c {
+                '<' => inside = true,
+                '>' if inside => inside = false,
+                c if !inside => out.push(c),
+                _ => {}
+            }
+        }
+        let signs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        signs.iter().fold(out, |out, (escaped, sign)| out.replace(escaped, sign))
+    }
+
     /// The sign of a status.
     pub fn glyph(tone: &str, word: &str) -> Markup {
         Markup(chart::glyph(tone, word))
@@ -139,6 +154,7 @@ pub(crate) mod proof {
             counts: Vec::new(),
             live: "overview,agents:filter=site%3Alyon".into(),
             assets: "/static/test".into(),
+            help: "/help/agents#health",
         }
     }
 

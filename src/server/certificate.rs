@@ -27,7 +27,7 @@ const FILE_BYTES_MAX: u64 = 256 * 1024;
 /// So long before its end a supplied certificate is spoken of.
 const WARNED_BEFORE: Span = Span::from_days(21);
 /// Where a notice leads.
-const HELP: &str = "/help/network";
+const HELP: &str = "/help/network#certificate";
 
 /// Reads the certificate that the configuration names; none when it names none. It may have ended.
 fn read(http: &Http) -> Result<Option<Supplied>> {
@@ -241,6 +241,12 @@ pub fn reload(folder: &Path) -> Result<(Vec<String>, String, bool)> {
 mod tests {
     use super::super::opening::{self, Purpose};
     use super::*;
+
+    #[test]
+    fn the_guide_says_how_long_before_the_end_it_is_told() {
+        assert_eq!(WARNED_BEFORE, Span::from_days(21));
+        assert!(crate::kit::guide::proof::says("network", "Three weeks before its end every page says so"));
+    }
 
     #[test]
     fn the_own_certificate_renews_itself_and_a_supplied_one_is_warned_of() {

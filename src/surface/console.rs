@@ -78,9 +78,15 @@ async fn open(
 ) -> HttpResponse {
     let caller = Caller::of(&request);
     let posted = request.method() == HttpMethod::POST;
-    let asked = match ask(&request, posted, payload).await {
+    let mut asked = match ask(&request, posted, payload).await {
         Ok(asked) => asked,
         Err(refusal) => return errors::page(&caller, &refusal),
+    };
+    asked.help = match target {
+        Target::Page(index) => {
+            surface.pages.pages.get(index).map_or("", |page| surface.pages.help(page.path))
+        }
+        Target::Reference => "",
     };
     let htmx = asked.htmx;
     let call = {
@@ -133,6 +139,7 @@ async fn ask(request: &HttpRequest, posted: bool, payload: web::Payload) -> Resu
         htmx: request.headers().contains_key("hx-request"),
         cookies: cookies(request),
         url: request.uri().path_and_query().map(ToString::to_string).unwrap_or_else(|| "/".into()),
+        help: "",
     })
 }
 

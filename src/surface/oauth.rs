@@ -279,7 +279,7 @@ fn described(site: &Site) -> Value {
         "token_endpoint_auth_methods_supported": any,
         "revocation_endpoint_auth_methods_supported": any,
         "introspection_endpoint_auth_methods_supported": secret,
-        "service_documentation": format!("{issuer}/help/network#programs"),
+        "service_documentation": format!("{issuer}/help/integration#short-lived-tokens"),
     })
 }
 

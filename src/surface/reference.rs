@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{input, openapi, rest};
 use crate::base::{Kind, Result};
-use crate::kit::{Ctx, Op, Ops, PageRequest, Reply, Shell, html};
+use crate::kit::guide::guide_page;
+use crate::kit::{Ctx, Markup, Op, Ops, PageRequest, Reply};
 
 /// Where it is.
 pub(super) const PATH: &str = "/help/api";
@@ -24,11 +25,8 @@ const KINDS: [Kind; 10] = [
 ];
 
 #[derive(Template)]
-#[template(path = "help/api.html")]
-struct ApiPage {
-    shell: Shell,
-    root: &'static str,
-    example: String,
+#[template(path = "help/_api.html")]
+struct ApiPart {
     groups: Vec<Group>,
     kinds: Vec<(&'static str, u16)>,
 }
@@ -65,13 +63,8 @@ pub(super) fn page(ctx: &Ctx<'_>, request: &PageRequest, ops: &Ops) -> Result<Re
             None => groups.push(Group { name: name.to_owned(), entries: vec![entry(op)] }),
         }
     }
-    html(&ApiPage {
-        shell: Shell::new(ctx, request, "API reference", PATH),
-        root: rest::ROOT,
-        example: ctx.site.settings.console(),
-        groups,
-        kinds: KINDS.into_iter().map(|kind| (kind.word(), kind.status())).collect(),
-    })
+    let kinds = KINDS.into_iter().map(|kind| (kind.word(), kind.status())).collect();
+    guide_page(ctx, request, "api", Markup(ApiPart { groups, kinds }.render()?))
 }
 
 fn entry(op: &Op) -> Entry {

@@ -14,6 +14,7 @@ mod edge;
 mod enrolment;
 mod garbage;
 mod given;
+mod guides;
 mod harness;
 mod machine;
 mod matrix;

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::{AgentId, Kind, Labels, Timestamp};
 use crate::capabilities::identity::tests as identity;
 use crate::kit::Ctx;
+use crate::kit::guide::proof;
 
 fn agent() -> Agent {
     Agent {
@@ -117,4 +118,27 @@ fn the_roster_follows_every_acknowledged_change() {
         |change: &mut Change<'_>| change.tx.delete(&store::AGENTS, &(ctx.tenant, AgentId::from_bits(2)));
     ctx.require("agents.change").unwrap().write(gone).unwrap();
     assert_eq!(names(), ["lathe-1099", "press-10", "press-11"]);
+}
+
+#[test]
+fn the_guide_says_the_bounds_of_health() {
+    assert_eq!((LATE, OFFLINE), (Span::from_seconds(25), Span::from_seconds(60)));
+    let of = |cpu, memory, disk, offset| {
+        let readings = Readings { cpu: Some(cpu), memory: Some(memory), disk: Some(disk) };
+        health(&agent(), Some(Span::from_seconds(1)), Some(offset), readings).0
+    };
+    assert_eq!(of(94.9, 89.9, 84.9, 5_000), Health::Healthy);
+    for warning in
+        [of(95.0, 0.0, 0.0, 0), of(0.0, 90.0, 0.0, 0), of(0.0, 0.0, 85.0, 0), of(0.0, 0.0, 0.0, 5_001)]
+    {
+        assert_eq!(warning, Health::Warning);
+    }
+    assert_eq!((of(0.0, 97.0, 0.0, 0), of(0.0, 0.0, 95.0, 0)), (Health::Critical, Health::Critical));
+    for words in [
+        "not heard for 25 seconds, its clock is off by more than 5 seconds, a disk is 85 % full, memory 90 %, the processor at 95 %",
+        "a disk is 95 % full, or memory 97 %",
+        "not heard for 60 seconds",
+    ] {
+        assert!(proof::says("agents", words), "{words}");
+    }
 }

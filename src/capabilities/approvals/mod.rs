@@ -67,22 +67,13 @@ impl Capability for Approvals {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![
-            NavItem {
-                group: "Govern",
-                title: "Approvals",
-                path: "/approvals",
-                icon: "list-checks",
-                permission: "approvals.read",
-            },
-            NavItem {
-                group: "Help",
-                title: "Two persons",
-                path: "/help/approvals",
-                icon: "users",
-                permission: "approvals.read",
-            },
-        ]
+        vec![NavItem {
+            group: "Govern",
+            title: "Approvals",
+            path: "/approvals",
+            icon: "list-checks",
+            permission: "approvals.read",
+        }]
     }
 
     fn tables(&self) -> &'static [&'static str] {

@@ -1,11 +1,11 @@
-//! Pages: what waits and what was decided, one approval, what needs a second person, and help.
+//! Pages: what waits and what was decided, one approval, and what needs a second person.
 
 use askama::Template;
 
 use super::carry::{self, Given};
 use super::marks::{self, MarkChosen, Markable};
 use super::mask::Shown;
-use super::model::{State, VALID};
+use super::model::State;
 use super::ops::{self, ApprovalView, Decided, ListAsked};
 use super::store;
 use crate::base::{ApprovalId, Error, Kind, Result};
@@ -24,7 +24,6 @@ pub(super) fn register(pages: &mut Pages) {
     pages.post("/approvals/{id}/decide", decide);
     pages.post("/approvals/{id}/withdraw", withdraw);
     pages.post("/approvals/{id}/collect", collect);
-    pages.get("/help/approvals", help);
     pages.live("approvals", live);
     pages.live("approvals-count", live_count);
 }
@@ -96,13 +95,6 @@ struct MarksPage {
     permission: String,
     why: String,
     error: String,
-}
-
-#[derive(Template)]
-#[template(path = "help/approvals.html")]
-struct HelpPage {
-    shell: Shell,
-    hours: u64,
 }
 
 fn open(ctx: &Ctx<'_>) -> Result<Vec<Row>> {
@@ -263,11 +255,6 @@ fn mark(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     }
 }
 
-fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let shell = Shell::new(ctx, request, "Two persons", "/help/approvals");
-    html(&HelpPage { shell, hours: VALID.duration().as_secs() / 3_600 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::model::{Decision, Outcome};
@@ -377,7 +364,6 @@ mod tests {
                 proof::page(&format!("approvals-marks-{theme}"), &marks(vec![one], "it is marked already"));
             assert!(html.contains("Ask to take it off") && html.contains("role=\"alert\""));
             proof::page(&format!("approvals-unmarked-{theme}"), &marks(Vec::new(), ""));
-            proof::page(&format!("help-approvals-{theme}"), &HelpPage { shell: shell(), hours: 24 });
         }
     }
 }

@@ -533,7 +533,8 @@ fn pages_show_what_is_asked_to_who_may_see_it() {
     assert!(!text(&made.ines, "/approvals/{id}").contains("/decide\""));
     assert!(text(&made.omar, "/approvals").contains("for you to decide"));
     assert!(text(&made.ines, "/approvals/marks").contains("approvals.mark"));
-    assert!(text(&made.ada, "/help/approvals").contains("24 hours"));
+    assert!(crate::kit::guide::proof::says("approvals", "What is kept waits for 24 hours"));
+    assert_eq!(VALID, Span::from_hours(24));
     // An operator reads approvals, but nothing about people.
     assert_eq!(kind(open(&made.ada, "/approvals/{id}")), Some(Kind::NotFound));
     assert!(!text(&made.ada, "/approvals").contains(&id));

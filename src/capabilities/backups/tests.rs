@@ -422,3 +422,16 @@ fn the_past_is_looked_at_and_one_thing_brought_back() {
     let error = past::then(&ctx, asked).unwrap_err();
     assert!(error.message().contains("oldest full backup"), "{error}");
 }
+
+#[test]
+fn the_guide_says_what_happens_by_itself() {
+    let plan = Plan::default();
+    assert!(plan.on && plan.drill && plan.full_every_days == 1 && plan.full_at.len() == 1);
+    assert_eq!((plan.changes_every, FIRST_AFTER), (Span::from_minutes(15), Span::from_minutes(10)));
+    assert_eq!(plan.retention.window_days, 7);
+    for words in
+        ["the changes since every 15 minutes", "ten minutes after its first start", "the last 7 days"]
+    {
+        assert!(crate::kit::guide::proof::says("backups", words), "{words}");
+    }
+}

@@ -141,29 +141,13 @@ impl Capability for Identity {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        vec![
-            NavItem {
-                group: "Govern",
-                title: "People",
-                path: "/people",
-                icon: "users",
-                permission: "identity.read",
-            },
-            NavItem {
-                group: "Help",
-                title: "Signing in",
-                path: "/help/signing-in",
-                icon: "key-round",
-                permission: "agents.read",
-            },
-            NavItem {
-                group: "Help",
-                title: "Single sign-on",
-                path: "/help/sign-on",
-                icon: "log-in",
-                permission: "identity.read",
-            },
-        ]
+        vec![NavItem {
+            group: "Govern",
+            title: "People",
+            path: "/people",
+            icon: "users",
+            permission: "identity.read",
+        }]
     }
 
     fn sealed(&self) -> &'static [&'static str] {

@@ -20,9 +20,7 @@ impl Capability for Overview {
         let item = |group, title, path, icon| NavItem { group, title, path, icon, permission: "agents.read" };
         vec![
             item("Fleet", "Overview", "/", "layout-dashboard"),
-            item("Help", "Backup and restore", "/help/backups", "archive"),
-            item("Help", "Network and certificate", "/help/network", "network"),
-            item("Help", "Messages of agents", "/help/messages", "radio"),
+            item("Help", "Guides", "/help", "circle-help"),
             item("Help", "API", "/help/api", "file-text"),
         ]
     }

@@ -2,11 +2,10 @@
 //! palette. They stand here because the capabilities below may not know one another.
 
 mod agent;
-mod backups;
+mod help;
 mod home;
 mod list;
 mod messages;
-mod network;
 mod one;
 mod palette;
 #[cfg(test)]
@@ -21,9 +20,10 @@ pub(crate) fn register(pages: &mut Pages) {
     pages.get("/agents", list::show);
     pages.get("/agents/{id}", one::show);
     pages.get("/palette", palette::show);
+    pages.get("/help", help::list);
     pages.get("/help/messages", messages::show);
-    pages.get("/help/backups", backups::show);
-    pages.get("/help/network", network::show);
+    pages.get("/help/{guide}", help::one);
+    pages.explained(help::SCREENS);
     pages.live("overview", home::live);
     pages.live("fleet", home::fleet_live);
     pages.live("agents", list::live);

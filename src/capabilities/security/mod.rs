@@ -58,11 +58,12 @@ impl Capability for Security {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        let item =
-            |group, title, path, icon| NavItem { group, title, path, icon, permission: "security.read" };
-        vec![
-            item("Govern", "Security", "/security", "shield-alert"),
-            item("Help", "Security checks", "/help/security", "shield-alert"),
-        ]
+        vec![NavItem {
+            group: "Govern",
+            title: "Security",
+            path: "/security",
+            icon: "shield-alert",
+            permission: "security.read",
+        }]
     }
 }

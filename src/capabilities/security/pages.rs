@@ -5,7 +5,6 @@ use askama::Template;
 use super::controls::Catalogue;
 use super::model::{Check, Found, Group, Posture, State};
 use super::ops::{self, DestinationView, EgressView, RefusedView};
-use super::{clocks, doors, people};
 use crate::base::Result;
 use crate::kit::{Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html};
 
@@ -14,7 +13,6 @@ pub(super) fn register(pages: &mut Pages) {
     pages.get("/security", show);
     pages.costs(10);
     pages.get("/security/egress", egress);
-    pages.get("/help/security", help);
 }
 
 /// A check as it is shown.
@@ -161,33 +159,6 @@ fn egress(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     let view = ops::egress(ctx, Nothing {})?;
     let shell = Shell::new(ctx, request, "Where the server connects", "/security");
     html(&EgressPage::new(shell, view, ctx.now))
-}
-
-#[derive(Template)]
-#[template(path = "help/security.html")]
-struct HelpPage {
-    shell: Shell,
-    dormant_days: u64,
-    dormant_long_days: u64,
-    unused_days: u64,
-    off_seconds: u64,
-    off_far_seconds: u64,
-    supplied_days: u64,
-    folder: String,
-}
-
-fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    let days = |span: crate::base::Span| span.seconds() / 86_400;
-    html(&HelpPage {
-        shell: Shell::new(ctx, request, "Security checks", "/help/security"),
-        dormant_days: days(people::DORMANT),
-        dormant_long_days: days(people::DORMANT_LONG),
-        unused_days: days(people::UNUSED),
-        off_seconds: clocks::OFF_MS / 1_000,
-        off_far_seconds: clocks::OFF_FAR_MS / 1_000,
-        supplied_days: days(doors::SUPPLIED_SOON),
-        folder: ctx.site.folder.display().to_string(),
-    })
 }
 
 #[cfg(test)]

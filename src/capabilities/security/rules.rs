@@ -137,7 +137,7 @@ pub(super) const RULES: &[Rule] = &[
         ("network.allowed", "Networks that may connect"),
         doors::allowed,
         (
-            "/help/network#networks",
+            "/help/network#who-may-connect",
             "Name the networks of your people and agents under `allow` of `[http]` and `[mqtt]`.",
         ),
     ),
@@ -157,17 +157,14 @@ pub(super) const RULES: &[Rule] = &[
         Time,
         ("time.server", "The server's clock"),
         clocks::server,
-        (
-            "/help/security#time",
-            "Run systemd-timesyncd or chrony on this machine against a clock of the site.",
-        ),
+        ("/help/checks#time", "Run systemd-timesyncd or chrony on this machine against a clock of the site."),
     ),
     of_agents(rule(
         Time,
         ("time.agents", "Clocks of agents"),
         clocks::agents,
         (
-            "/help/security#time",
+            "/help/checks#time",
             "Point the time service of these hosts at a clock of the site, such as this server.",
         ),
     )),
@@ -202,14 +199,17 @@ pub(super) const RULES: &[Rule] = &[
         Keeping,
         ("audit.unwritable", "When the audit trail cannot be written"),
         keeping::unwritable,
-        ("/help/security#audit", "Set `when_unwritable` in `[audit]` to `closed`."),
+        (
+            "/help/checks#when-the-audit-trail-cannot-be-written",
+            "Set `when_unwritable` in `[audit]` to `closed`.",
+        ),
     ),
     rule(
         Keeping,
         ("data.sealed", "Encryption at rest"),
         keeping::sealed,
         (
-            "/help/security#rest",
+            "/help/checks#on-the-disk",
             "Put the data folder on an encrypted disk, or make the site anew with `seal = true` and restore into it.",
         ),
     ),
@@ -218,7 +218,7 @@ pub(super) const RULES: &[Rule] = &[
         ("data.folder", "Rights of the data folder"),
         keeping::folder,
         (
-            "/help/security#rest",
+            "/help/checks#on-the-disk",
             "Take the rights of others away from the data folder, as its owner: `chmod go=` and its path.",
         ),
     ),
@@ -227,7 +227,7 @@ pub(super) const RULES: &[Rule] = &[
         ("data.keys", "What opens the keys"),
         keeping::keys,
         (
-            "/help/security#rest",
+            "/help/checks#on-the-disk",
             "Seal them by a passphrase (`muster keys rotate --to passphrase`) or a credential of systemd's.",
         ),
     ),

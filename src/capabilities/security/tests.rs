@@ -547,3 +547,15 @@ fn places_tell_who_allowed_them() {
     assert_eq!((view.items[0].connections, view.items[0].used), (1, Some(ctx.now)));
     assert_eq!((view.refused[0].host.as_str(), view.refused[0].attempts), ("example.org", 1));
 }
+
+#[test]
+fn the_guide_says_from_when_on() {
+    let says = |words: &str| assert!(crate::kit::guide::proof::says("checks", words), "{words}");
+    let days = |span: Span| span.seconds() / 86_400;
+    says(&format!("{} days", days(people::DORMANT)));
+    says(&format!("{} days", days(people::DORMANT_LONG)));
+    says(&format!("{} days", days(people::UNUSED)));
+    says(&format!("{} days", days(doors::SUPPLIED_SOON)));
+    says(&format!("over {} s", clocks::OFF_MS / 1_000));
+    says(&format!("over {} s", clocks::OFF_FAR_MS / 1_000));
+}

@@ -203,3 +203,21 @@ fn a_verification_runs_by_itself_every_week() {
     assert_eq!(verify::results(&ctx).unwrap().len(), 2);
     assert!(Timestamp::default() < ctx.now);
 }
+
+#[test]
+fn the_guide_says_the_limits_of_the_disk() {
+    const GIB: u64 = 1 << 30;
+    let of = |total| Limits::of(total, &Chosen::default());
+    let (small, middle, large) = (of(2 * GIB), of(100 * GIB), of(10_000 * GIB));
+    assert_eq!((middle.early_bytes, middle.shedding_bytes), (10 * GIB, 5 * GIB));
+    assert_eq!((small.early_bytes, small.shedding_bytes), (GIB / 2, GIB / 4));
+    assert_eq!((large.early_bytes, large.shedding_bytes), (20 * GIB, 8 * GIB));
+    assert_eq!(middle.critical_bytes, 64 << 20);
+    for words in [
+        "below a tenth of the disk, between 512 MiB and 20 GiB",
+        "below a twentieth of the disk, between 256 MiB and 8 GiB",
+        "below 64 MiB nothing is written any more",
+    ] {
+        assert!(crate::kit::guide::proof::says("storage", words), "{words}");
+    }
+}

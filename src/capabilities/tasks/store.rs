@@ -17,7 +17,7 @@ pub(super) const ASKING: Table<(TenantId, AgentId, TaskId), ()> = Table::new("ta
 pub(super) const OUTPUT: Table<(TenantId, TaskId, u64), String> = Table::new("tasks_output");
 
 /// How long ended tasks are kept.
-const KEPT: Span = Span::from_days(90);
+pub(super) const KEPT: Span = Span::from_days(90);
 /// Tasks that one run of the retention looks at.
 const EXPIRE_ROWS_MAX: usize = 1_000;
 

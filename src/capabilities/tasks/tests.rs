@@ -96,3 +96,14 @@ fn cancelling_ends_what_waits_and_asks_what_runs() {
     assert_eq!(task(State::Failed).cancel(now).unwrap_err().kind(), Kind::Conflict);
     assert_eq!(task(State::Queued).title(), "df -h");
 }
+
+#[test]
+fn the_guide_says_how_long_tasks_are_kept() {
+    assert_eq!(store::KEPT, Span::from_days(90));
+    assert!(crate::kit::guide::proof::says("storage", "Events of agents, and tasks that have ended"));
+    for state in
+        ["queued", "sent", "accepted", "running", "succeeded, failed", "refused", "cancelled", "exceeded"]
+    {
+        assert!(crate::kit::guide::proof::says("agents", state), "{state}");
+    }
+}

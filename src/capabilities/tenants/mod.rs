@@ -49,9 +49,13 @@ impl Capability for Tenants {
     }
 
     fn navigation(&self) -> Vec<NavItem> {
-        let item =
-            |group, path, icon| NavItem { group, title: "Tenants", path, icon, permission: "tenants.read" };
-        vec![item("Govern", "/tenants", "layers"), item("Help", "/help/tenants", "layers")]
+        vec![NavItem {
+            group: "Govern",
+            title: "Tenants",
+            path: "/tenants",
+            icon: "layers",
+            permission: "tenants.read",
+        }]
     }
 
     fn sites(&self) -> &'static [&'static str] {

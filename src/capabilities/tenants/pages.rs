@@ -20,7 +20,6 @@ pub(super) fn register(pages: &mut Pages) {
     pages.post("/tenants/{id}/resume", resume);
     pages.post("/tenants/{id}/export", take_out);
     pages.post("/tenants/{id}/erase", take_away);
-    pages.get("/help/tenants", help);
 }
 
 /// What was typed into the form of a new one.
@@ -72,12 +71,6 @@ struct TenantViewPage {
     may_resume: bool,
     may_export: bool,
     may_erase: bool,
-}
-
-#[derive(Template)]
-#[template(path = "help/tenants.html")]
-struct HelpPage {
-    shell: Shell,
 }
 
 fn list_page(ctx: &Ctx<'_>, request: &PageRequest, typed: Typed, once: Option<Once>) -> Result<Reply> {
@@ -224,11 +217,6 @@ fn take_away(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     }
 }
 
-fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    ctx.require("tenants.read")?;
-    html(&HelpPage { shell: Shell::new(ctx, request, "Tenants", "/help/tenants") })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +280,6 @@ mod tests {
                 assert_eq!(text.contains("/erase"), state == "suspended");
                 assert_eq!(text.contains("/suspend"), state == "active");
             }
-            proof::page(&format!("help-tenants-{theme}"), &HelpPage { shell: shell() });
         }
     }
 }

@@ -377,5 +377,17 @@ impl Config {
     }
 }
 
+/// Whether there is such a section.
+#[cfg(test)]
+pub(crate) fn is_section(section: &str) -> bool {
+    keys::KEYS.iter().any(|key| key.section == section)
+}
+
+/// Whether there is such a key.
+#[cfg(test)]
+pub(crate) fn is_key(section: &str, word: &str) -> bool {
+    keys::KEYS.iter().any(|key| key.section == section && key.word == word)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
-//! The catalogue of events as a page of the help.
+//! The catalogue of events, below its guide.
 
 use askama::Template;
 
 use super::super::catalogue;
 use crate::base::Result;
-use crate::kit::{Category, Ctx, EventKind, PageRequest, Reply, Shell, Weight, html};
+use crate::kit::guide::guide_page;
+use crate::kit::{Category, Ctx, EventKind, Markup, PageRequest, Reply, Weight};
 
 /// Kinds of events under what they are about.
 struct Group {
@@ -13,9 +14,8 @@ struct Group {
 }
 
 #[derive(Template)]
-#[template(path = "help/events.html")]
-struct EventsPage {
-    shell: Shell,
+#[template(path = "help/_events.html")]
+struct EventsPart {
     groups: Vec<Group>,
     /// Whether names lead to their entries.
     linked: bool,
@@ -23,11 +23,8 @@ struct EventsPage {
 
 /// Shows it.
 pub(super) fn page(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    html(&EventsPage {
-        shell: Shell::new(ctx, request, "Events of the audit trail", "/audit"),
-        groups: groups(&catalogue::kinds(ctx)),
-        linked: ctx.actor.may("audit.read"),
-    })
+    let part = EventsPart { groups: groups(&catalogue::kinds(ctx)), linked: ctx.actor.may("audit.read") };
+    guide_page(ctx, request, "events", Markup(part.render()?))
 }
 
 fn groups(kinds: &[&'static EventKind]) -> Vec<Group> {
@@ -44,12 +41,8 @@ mod tests {
     #[test]
     fn every_kind_stands_on_the_page() {
         let kinds: Vec<&EventKind> = ALL.iter().flat_map(|capability| capability.events()).collect();
-        for theme in ["light", "dark"] {
-            let shell = Shell { theme, ..proof::shell("Events of the audit trail", "/audit") };
-            let page = EventsPage { shell, groups: groups(&kinds), linked: true };
-            let html = proof::page(&format!("help-events-{theme}"), &page);
-            assert!(kinds.iter().all(|kind| html.contains(kind.name)));
-            assert!(html.contains("/audit?event=audit.exported"));
-        }
+        let html = proof::page("help-events-part", &EventsPart { groups: groups(&kinds), linked: true });
+        assert!(kinds.iter().all(|kind| html.contains(kind.name)));
+        assert!(html.contains("/audit?event=audit.exported"));
     }
 }

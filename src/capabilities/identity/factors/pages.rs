@@ -17,7 +17,7 @@ use crate::capabilities::identity::store::USERS;
 use crate::capabilities::identity::{own, roles};
 use crate::engine::crypto::verify_password;
 use crate::engine::store::Read;
-use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, html, told};
+use crate::kit::{ById, Ctx, Nothing, PROOF_LASTS, PageRequest, Pages, Reply, Shell, told};
 
 /// Adds the routes.
 pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
@@ -32,7 +32,6 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
     pages.get("/confirm", confirm);
     pages.post("/confirm", prove);
     pages.get("/confirm/passkey", challenge);
-    pages.get("/help/signing-in", help);
     pages.get("/people/rules", rules);
     pages.post("/people/rules", change_rules);
 }
@@ -73,16 +72,6 @@ struct RulesPage {
     roles: Vec<(String, bool)>,
     may_change: bool,
     error: String,
-}
-
-#[derive(Template)]
-#[template(path = "help/signing_in.html")]
-struct HelpPage {
-    shell: Shell,
-}
-
-fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    html(&HelpPage { shell: Shell::new(ctx, request, "Signing in", "/help/signing-in") })
 }
 
 fn done(path: &str, text: &str) -> Result<Reply> {

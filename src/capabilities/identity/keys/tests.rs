@@ -279,3 +279,9 @@ fn who_signs_changes_and_what_was_signed_stays_good() {
 mod families;
 mod forged;
 mod own;
+
+#[test]
+fn the_guide_says_how_long_a_token_lasts() {
+    assert_eq!(tokens::TOKEN_LIFETIME, Span::from_minutes(10));
+    assert!(crate::kit::guide::proof::says("integration", "a token that works for ten minutes"));
+}

@@ -268,3 +268,14 @@ fn who_looks_as_another_sees_no_more_and_changes_nothing() {
     sessions::log_out(&now(&cookie).unwrap()).unwrap();
     assert!(now(&cookie).is_none(), "also who looks as another may sign out");
 }
+
+#[test]
+fn the_guides_say_which_roles_there_are_and_how_long_one_on_demand_lasts() {
+    use crate::kit::Role;
+    use crate::kit::guide::proof::says;
+    assert_eq!(elevation::MINUTES_MAX, 12 * 60);
+    assert!(says("signing-in", "for at most twelve hours"));
+    assert_eq!(Role::ALL.len(), 7);
+    assert!(says("signing-in", "Seven roles are there on every site"));
+    assert!(Role::ALL.into_iter().all(|role| says("security", role.word())));
+}

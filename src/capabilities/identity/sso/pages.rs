@@ -15,7 +15,7 @@ use crate::capabilities::identity::model::UserView;
 use crate::capabilities::identity::ops as people;
 use crate::capabilities::identity::pages::shown;
 use crate::capabilities::identity::{label, own};
-use crate::kit::{Cookie, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, html, query, told};
+use crate::kit::{Cookie, Ctx, Markup, Nothing, PageRequest, Pages, Reply, Shell, query, told};
 
 mod form;
 
@@ -39,7 +39,6 @@ pub(in crate::capabilities::identity) fn routes(pages: &mut Pages) {
     pages.post("/account/link/{provider}", link_own);
     pages.get("/account/link/{provider}", link_own_begin);
     pages.post("/account/unlink", unlink_own);
-    pages.get("/help/sign-on", help);
 }
 
 #[derive(Template)]
@@ -375,24 +374,4 @@ fn unlink_own(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         subject: request.field("subject").to_owned(),
     };
     told("/account", links::remove_own(ctx, input).map(|_| "The link is taken away".to_owned()))
-}
-
-#[derive(Template)]
-#[template(path = "help/sign-on.html")]
-struct HelpPage {
-    shell: Shell,
-    redirect: String,
-    leave: String,
-    logout: String,
-}
-
-fn help(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    ctx.require("identity.read")?;
-    let console = flow::console(ctx);
-    html(&HelpPage {
-        shell: Shell::new(ctx, request, "Single sign-on", "/help/sign-on"),
-        redirect: flow::back(ctx),
-        leave: format!("{console}/login"),
-        logout: format!("{console}/login/oidc/ID/logout"),
-    })
 }

@@ -1,34 +1,24 @@
-//! The reference of the agent protocol: topics, and one example of every message.
+//! The reference of the agent protocol: one example of every message, below its guide.
 
 use askama::Template;
 
 use crate::base::Result;
-use crate::kit::{Ctx, PageRequest, Reply, Shell, html};
+use crate::kit::guide::guide_page;
+use crate::kit::{Ctx, Markup, PageRequest, Reply};
 use crate::wire::examples::{Example, down, up};
-use crate::wire::{DownKind, JOIN_DOWN, JOIN_UP, UpKind, VERSION};
+use crate::wire::{DownKind, UpKind};
 
 #[derive(Template)]
-#[template(path = "help/messages.html")]
-struct MessagesPage {
-    shell: Shell,
-    prefix: String,
-    gate: String,
-    join_up: &'static str,
-    join_down: &'static str,
+#[template(path = "help/_messages.html")]
+struct MessagesPart {
     groups: [(&'static str, Vec<Example>); 2],
 }
 
 /// The page.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
-    html(&MessagesPage {
-        shell: Shell::new(ctx, request, "Messages of agents", "/help/messages"),
-        prefix: format!("muster/{VERSION}/{}/AGENT", ctx.tenant),
-        gate: ctx.site.settings.gate(),
-        join_up: JOIN_UP,
-        join_down: JOIN_DOWN,
-        groups: [
-            ("What an agent says", UpKind::ALL.iter().map(|kind| up(*kind)).collect()),
-            ("What an agent is told", DownKind::ALL.iter().map(|kind| down(*kind)).collect()),
-        ],
-    })
+    let groups = [
+        ("What an agent says", UpKind::ALL.iter().map(|kind| up(*kind)).collect()),
+        ("What an agent is told", DownKind::ALL.iter().map(|kind| down(*kind)).collect()),
+    ];
+    guide_page(ctx, request, "messages", Markup(MessagesPart { groups }.render()?))
 }

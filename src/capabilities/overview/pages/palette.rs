@@ -3,9 +3,11 @@
 use super::views::{Hit, PalettePart, tone};
 use crate::base::Result;
 use crate::capabilities::{agents, tasks};
+use crate::kit::guide::search;
 use crate::kit::{Ctx, PageRequest, Reply, html, query};
 
 const HITS: usize = 7;
+const HELP_HITS: usize = 3;
 
 /// `/palette?q=`: a fragment.
 pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
@@ -19,9 +21,10 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if ctx.actor.may("tasks.read") {
         groups.push(("Tasks", recent(ctx, &words)?));
     }
+    groups.push(("Help", help(&words)));
     groups.retain(|(_, hits)| !hits.is_empty());
     if words.is_empty() || !ctx.actor.may("tasks.read") {
-        groups.retain(|(heading, _)| matches!(*heading, "Pages" | "Commands"));
+        groups.retain(|(heading, _)| matches!(*heading, "Pages" | "Commands" | "Help"));
     }
     html(&PalettePart { assets: ctx.site.assets.clone(), groups })
 }
@@ -33,6 +36,15 @@ fn hit(
     note: impl Into<String>,
 ) -> Hit {
     Hit { href: href.into(), icon, title: title.into(), note: note.into() }
+}
+
+/// Parts of guides that have the words, when there is enough of them.
+fn help(words: &str) -> Vec<Hit> {
+    if words.chars().count() < 3 {
+        return Vec::new();
+    }
+    let hits = search(words, &[]).into_iter().take(HELP_HITS);
+    hits.map(|found| hit(found.href, "circle-help", found.heading.plain(), found.title)).collect()
 }
 
 /// Agents that match; what is no filter yet, while it is being typed, matches nothing.
