@@ -36,6 +36,8 @@ if [ "${NO_WAY_OUT:-}" = inside ]; then
     rm -f "$file"
   }
   echo "nameserver $name_server" | put /etc/resolv.conf
+  # This machine's own name for itself is asked of nobody.
+  { cat /etc/hosts; printf '127.0.0.1 localhost\n::1 localhost\n'; } 2>/dev/null | put /etc/hosts
   # Services that resolve for others are asked over sockets that no network bounds.
   if [ -e /etc/nsswitch.conf ]; then sed 's/^hosts:.*/hosts: files dns/' /etc/nsswitch.conf | put /etc/nsswitch.conf; fi
   if [ -d /run/nscd ]; then mount -t tmpfs none /run/nscd; fi

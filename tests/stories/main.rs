@@ -16,6 +16,7 @@ mod given;
 mod harness;
 mod machine;
 mod matrix;
+mod operating;
 mod pages;
 mod program;
 mod recovery;

@@ -7,12 +7,14 @@
 mod disk;
 mod inventory;
 mod logs;
+mod ports;
 mod process;
 mod sample;
 
 pub use disk::{Space, folder_bytes, space};
 pub use inventory::{Disk, Interface, Inventory, inventory};
 pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
+pub use ports::{Listener, listeners};
 pub use process::{Command, Ended, Exceeded, Progress, Running, run};
 pub use sample::Host;
 
