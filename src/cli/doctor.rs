@@ -100,10 +100,13 @@ fn inside(folder: &Folder, config: &Config, clock: &Clock) -> Inside {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Inside::Nothing,
         Err(e) => return Inside::Unknown(Error::forbidden("the data folder cannot be looked at").because(e)),
     };
-    if !data.join("store").exists()
-        && std::fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_none())
-    {
-        return Inside::Nothing;
+    match std::fs::read_dir(data).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => return Inside::Nothing,
+        Ok(false) => {}
+        Err(e) => {
+            let error = Error::forbidden("this user may not look into the data folder").because(e);
+            return Inside::Unknown(error.hint("run the doctor as root or as the server's user"));
+        }
     }
     let own = rustix::process::geteuid().as_raw();
     let told = match own == 0 && about.uid() != 0 {

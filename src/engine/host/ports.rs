@@ -24,7 +24,7 @@ impl Listener {
     pub fn who(&self) -> String {
         match &self.process {
             Some((number, name)) => format!("`{name}` (process {number})"),
-            None => format!("a process of user {}, which only root may see", self.user),
+            None => format!("a process of user {} (root is told which)", self.user),
         }
     }
 }
