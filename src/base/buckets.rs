@@ -52,6 +52,16 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         Buckets { rate, buckets_max, full_until: HashMap::new() }
     }
 
+    /// What is given.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Another rate from now on. What was used stays used, measured in time.
+    pub fn change(&mut self, rate: Rate) {
+        self.rate = rate;
+    }
+
     /// Takes one try at `now`, or says how long to wait. A refused try costs nothing.
     pub fn take(&mut self, key: &K, now: Duration) -> Result<(), Duration> {
         self.take_some(key, now, 1).map(drop)

@@ -1,4 +1,4 @@
-//! `muster demo`: a server in a folder of its own, and a simulated fleet that joins it over the wire.
+//! `muster demo` and `muster dev`: a server in a folder of its own, and a simulated fleet that joins it over the wire.
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,30 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::stop::{Signals, Worker};
-use super::{Demo, Failure, say, serve};
+use super::{Demo, Dev, Failure, say, serve};
 use crate::agent::simulation::{self, Progress};
 use crate::base::{Error, Result, Span};
 use crate::engine::clock::Clock;
 use crate::server::config::{Config, Sources};
-use crate::server::{Options, Server};
+use crate::server::{Options, Server, read_console_from};
 
 /// Longest history.
 const HISTORY_MAX: Span = Span::from_days(7);
+
+/// The same for who works on the program: files of the console come from the source tree.
+pub(super) fn dev(arguments: &Dev) -> Result<(), Failure> {
+    read_console_from(&arguments.files)?;
+    say(&format!("Style sheets and scripts are read from {} at every request.", arguments.files.display()));
+    demo(&Demo {
+        agents: arguments.agents,
+        seed: 1,
+        speed: 1.0,
+        keep: arguments.keep,
+        history: "6h".into(),
+        http: arguments.http.clone(),
+        mqtt: arguments.mqtt.clone(),
+    })
+}
 
 /// Starts both and stays until a signal comes.
 pub(super) fn demo(arguments: &Demo) -> Result<(), Failure> {

@@ -41,11 +41,16 @@ fn choose<'a>(own: &'a Path, installed: &'a Path) -> &'a Path {
 }
 
 impl Folder {
+    /// The server's configuration file: the one that is named, or that of the installed service with its folder.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        let installed = Path::new(INSTALLED_CONFIG);
+        let found = self.data == Path::new(INSTALLED_DATA) && installed.exists();
+        self.config.clone().or_else(|| found.then(|| installed.to_owned()))
+    }
+
     /// The server's configuration, with the passphrase when there is one.
     pub(super) fn configuration(&self) -> Result<Config, Failure> {
-        let installed = Path::new(INSTALLED_CONFIG);
-        let found = (self.data == Path::new(INSTALLED_DATA) && installed.exists()).then_some(installed);
-        let mut config = configuration(self.config.as_deref().or(found), &[])?;
+        let mut config = configuration(self.file().as_deref(), &[])?;
         config.keys.read_passphrase()?;
         Ok(config)
     }

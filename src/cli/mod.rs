@@ -1,16 +1,20 @@
 //! The command line: it parses, chooses a role, and turns an error into an exit code.
 //!
 //! Invariant: nothing else in the program prints to standard output.
-//! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1.
+//! Invariant: a wrong configuration or command line ends with 2, everything else that fails with 1; `muster doctor` ends
+//! with what it found.
 
 mod admin;
 mod agent;
+mod answers;
 mod audit;
 mod backup;
 mod config;
 mod demo;
+mod doctor;
 mod folder;
 mod guide;
+mod init;
 mod install;
 mod instant;
 mod key;
@@ -53,6 +57,9 @@ enum Role {
     Agent(Agent),
     /// Shows the product with a simulated fleet, in a folder that goes away at the end.
     Demo(Demo),
+    /// For who works on Muster: as `demo`, with few agents and fixed ports, and with style sheets and scripts from the source
+    /// tree, read at every request. A change to a template or to Rust needs a new build.
+    Dev(Dev),
     /// Checks or shows the configuration.
     #[command(subcommand)]
     Config(ConfigRole),
@@ -68,7 +75,8 @@ enum Role {
     /// Makes anew what follows from something else, while the server is stopped.
     #[command(subcommand)]
     Rebuild(rebuild::Rebuild),
-    /// Lets the running server read the files of its HTTPS certificate again; no connection ends.
+    /// Lets the running server read its configuration and the files of its HTTPS certificate again; no connection ends.
+    /// Limits of requests and messages and who may connect change at once; the rest is named, and waits for a restart.
     Reload(Folder),
     /// Gives room of the state's file back to the disk, while the server is stopped.
     Compact(Folder),
@@ -85,8 +93,13 @@ enum Role {
     SetupCode(Folder),
     /// Prints the address at which the first account of a running server is made; it is good once.
     SetupUrl(Folder),
+    /// Sets the site up from a file of answers, without a browser; a second time changes nothing.
+    Init(init::Init),
     /// Says how the running server is.
     Status(status::Status),
+    /// Looks at everything that the server needs: ports, disk, clock, permissions, certificates, limits, the kernel. Ends
+    /// with 0 when all is good, 1 when something needs attention, 2 when something is bad.
+    Doctor(doctor::Doctor),
     /// Installs this very file as a service of systemd: user, folders, units. Not for hosts that have the package.
     Install(install::Install),
     /// Removes what `install` wrote; data and configuration stay.
@@ -192,19 +205,40 @@ struct Demo {
     mqtt: String,
 }
 
+#[derive(Args)]
+struct Dev {
+    /// Folder with the console's style sheets, scripts and pictures.
+    #[arg(long = "static", value_name = "DIR", default_value = "./static")]
+    files: PathBuf,
+    /// How many agents there are.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    agents: u32,
+    /// Keeps the data folder.
+    #[arg(long)]
+    keep: bool,
+    /// Where console and API listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    http: String,
+    /// Where agents connect.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8883")]
+    mqtt: String,
+}
+
 #[derive(Subcommand)]
 enum ConfigRole {
     /// Reads everything that `serve` would read, and tells all mistakes.
     Check {
-        /// Configuration file; without it environment and defaults are checked.
+        /// Configuration file; without it that of the installed service, when there is one.
         file: Option<PathBuf>,
     },
-    /// Prints what is in force, without secrets.
+    /// Prints every key with its value and where that comes from, without secrets.
     Show {
-        /// Configuration file.
+        /// Configuration file; without it that of the installed service, when there is one.
         #[arg(long = "config", value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Says what differs from the defaults, and what a running server would take over by `muster reload` or a restart.
+    Diff(Folder),
 }
 
 /// `EX_TEMPFAIL`: systemd starts the server again, which then reads what the disk really has.
@@ -216,6 +250,8 @@ enum Failure {
     Failed(Error),
     /// The disk has failed under a running server: starting again may help.
     Broken(Error),
+    /// What was looked for was found and said already; the exit code says how bad it is.
+    Found(u8),
 }
 
 impl From<Mistakes> for Failure {
@@ -243,8 +279,12 @@ pub fn run() -> ExitCode {
         Role::Serve(arguments) => serve::serve(&arguments),
         Role::Agent(arguments) => agent::agent(&arguments),
         Role::Demo(arguments) => demo::demo(&arguments),
-        Role::Config(ConfigRole::Check { file }) => config::check(file.as_deref()),
-        Role::Config(ConfigRole::Show { config }) => config::show(config.as_deref()),
+        Role::Dev(arguments) => demo::dev(&arguments),
+        Role::Config(ConfigRole::Check { file }) => config::check(config::meant(file.as_deref()).as_deref()),
+        Role::Config(ConfigRole::Show { config }) => {
+            config::show(config::meant(config.as_deref()).as_deref())
+        }
+        Role::Config(ConfigRole::Diff(folder)) => config::diff(&folder),
         Role::Audit(role) => audit::audit(&role),
         Role::Backup(arguments) => backup::backup(&arguments),
         Role::Restore(arguments) => restore::restore(&arguments),
@@ -257,7 +297,9 @@ pub fn run() -> ExitCode {
         Role::Admin(role) => admin::admin(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::SetupUrl(folder) => status::setup_url(&folder),
+        Role::Init(arguments) => init::init(&arguments),
         Role::Status(arguments) => status::status(&arguments),
+        Role::Doctor(arguments) => doctor::doctor(&arguments),
         Role::Install(arguments) => install::install(&arguments),
         Role::Uninstall(arguments) => install::uninstall(&arguments),
         Role::Papers { folder } => papers::write(&folder),
@@ -297,6 +339,7 @@ fn end(result: Result<(), Failure>) -> ExitCode {
             }
             ExitCode::from(1)
         }
+        Err(Failure::Found(code)) => ExitCode::from(code),
         Err(Failure::Broken(error)) => {
             complain(&format!("muster: stopped: {}", error.detail()));
             ExitCode::from(RESTART)
@@ -340,8 +383,10 @@ mod tests {
             "muster agent --server host:8883 --join AAAA-BBBB-CCCC.X@host --folder x",
             "muster agent --join-file x",
             "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
+            "muster dev --static x --agents 3",
             "muster config check x.toml",
             "muster config show",
+            "muster config diff --data x",
             "muster audit verify x.jsonl --key 00",
             "muster setup-code --data x",
             "muster backup /mnt/usb --data x --without-telemetry",
@@ -359,6 +404,8 @@ mod tests {
             "muster recovery-key check - --data x",
             "muster version",
             "muster status --json",
+            "muster init --answers x --data y --config z --json",
+            "muster doctor --json --data x --config y",
             "muster setup-url --data x",
             "muster install agent --dry-run",
             "muster uninstall server --dry-run",

@@ -225,16 +225,38 @@ impl Certificates {
     }
 }
 
+/// What a running server did when it read everything again.
+pub struct Reloaded {
+    /// Whom the supplied certificate is for; nobody when there is none.
+    pub names: Vec<String>,
+    /// Until when HTTPS has its certificate.
+    pub ends: String,
+    /// Whether that is another than before.
+    pub changed: bool,
+    /// Settings that were taken over.
+    pub settings: Vec<String>,
+    /// Settings that wait for a restart.
+    pub restart: Vec<String>,
+}
+
 /// Asks the server that runs in the folder to read its certificate's files again. Gives what it serves now.
-pub fn reload(folder: &Path) -> Result<(Vec<String>, String, bool)> {
+pub fn reload(folder: &Path) -> Result<Reloaded> {
     let Some(client) = super::control::Client::connect(folder)? else {
         return Err(Error::conflict(format!("no server runs in `{}`", folder.display()))
             .hint("name its data folder with `--data`; a server that starts reads the files anyway"));
     };
     let told = client.call(ASKED, Value::Null)?;
-    let names = told["names"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
-    let ends = told["ends"].as_str().unwrap_or_default().to_owned();
-    Ok((names.collect(), ends, told["changed"] == Value::Bool(true)))
+    let texts = |name: &str| {
+        let list = told[name].as_array().into_iter().flatten();
+        list.filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    Ok(Reloaded {
+        names: texts("names"),
+        ends: told["ends"].as_str().unwrap_or_default().to_owned(),
+        changed: told["changed"] == Value::Bool(true),
+        settings: texts("settings"),
+        restart: texts("restart"),
+    })
 }
 
 #[cfg(test)]

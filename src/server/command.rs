@@ -79,6 +79,11 @@ impl Stopped {
         identity::setup_code(&self.site)
     }
 
+    /// The engines.
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// Acts as the appliance; the journal says which user asked.
     pub(super) fn ctx(&self) -> Ctx<'_> {
         let from = control::from(rustix::process::geteuid().as_raw());

@@ -10,6 +10,7 @@ pub mod certificate;
 mod command;
 pub mod config;
 pub mod control;
+pub mod doctor;
 mod drill;
 pub mod format;
 mod hosts;
@@ -17,6 +18,7 @@ mod mend;
 mod opening;
 pub mod rebuild;
 mod rehearsal;
+mod reload;
 mod restore;
 mod rotate;
 mod status;
@@ -31,8 +33,8 @@ use crate::capabilities::{ALL, agents, approvals, backups, identity};
 use crate::engine::broker::{self, Broker};
 use crate::engine::clock::Clock;
 use crate::engine::crypto::ServerTls;
-use crate::engine::http;
 use crate::engine::jobs::Runner;
+use crate::engine::{host, http};
 use crate::kit::{Actor, Ctx, Request, Site};
 use crate::surface::{self, Door, Doors, Following, Gate, Ingest, Rates, Surface};
 use certificate::Certificates;
@@ -40,10 +42,16 @@ use config::Config;
 use control::{Answers, Control};
 use drill::Drills;
 use opening::Purpose;
+use reload::Reload;
+
+pub use crate::capabilities::identity::check_person;
+pub use crate::engine::http::assets::read_from as read_console_from;
 
 pub use crate::capabilities::audit::{Proved, is_pack, prove, prove_pack};
 pub use backup::Taken;
 pub use command::{Access, Stopped};
+pub use opening::make as prepare;
+pub use reload::CONFIG;
 pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};
 pub use rotate::NewKek;
 pub use status::{SETUP, STATUS};
@@ -86,7 +94,7 @@ const GATE: Gate = Gate { admit: agents::gate::admit, duplicate: agents::gate::d
 /// A running appliance. Dropping it stops it.
 pub struct Server {
     site: Arc<Site>,
-    certificates: Arc<Certificates>,
+    reload: Arc<Reload>,
     control: Control,
     drills: Arc<Drills>,
     surface: Arc<Surface>,
@@ -117,7 +125,8 @@ impl Server {
         let tls = certificates.tls();
 
         let (inbound, waiting) = tokio::sync::mpsc::channel(INBOUND_MESSAGES_MAX);
-        let broker = Broker::start(gate_settings(&config, tls, &clock)?, Door::start(&site, GATE)?, inbound)?;
+        let broker = Broker::start(gate_settings(&config, tls, &clock)?, Door::start(&site, GATE)?, inbound)
+            .map_err(|e| held([Some(config.mqtt.address), config.mqtt.plain], "mqtt.address", e))?;
         site.attach(broker.bus());
         let gate = broker.address().ok_or_else(|| Error::internal("the gate has no address"))?;
         let plain = broker.plain_address();
@@ -138,7 +147,8 @@ impl Server {
         let surface = Surface::new(Arc::clone(&site), ALL, DOORS, Arc::clone(&traffic), rates)?;
         let listener = http_settings(&config, &site, &certificates, traffic)?;
         let routes = Arc::clone(&surface);
-        let http = http::Server::start(listener, move |app| routes.configure(app))?;
+        let http = http::Server::start(listener, move |app| routes.configure(app))
+            .map_err(|e| held([Some(config.http.address), None], "http.address", e))?;
         site.settings.listening(http.address().port(), gate.port());
         plain.iter().for_each(|plain| site.settings.listening_plain(plain.port()));
         let (parts_jobs, parts_following) = (Arc::clone(&jobs), Arc::clone(&following));
@@ -149,12 +159,14 @@ impl Server {
         });
         // A folder of our own in `/run`, when systemd has made one.
         let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-        let answers = answers(&site, &certificates);
+        let broker_control = broker.control();
+        let reload = Reload::new(config, certificates, Arc::clone(&surface), http.control(), broker_control);
+        let answers = answers(&site, &reload);
         let control = Control::start(&folder, runtime.as_deref(), &clock, answers)?;
         surface.set_ready(true);
         Ok(Server {
             site,
-            certificates,
+            reload,
             control,
             drills,
             surface,
@@ -211,10 +223,10 @@ impl Server {
         Ok(agents::ops::join_code_create(&ctx, input)?.code)
     }
 
-    /// Reads the certificate's files again, as `muster reload` does; `from` says who asked.
+    /// Reads the configuration and the certificate's files again, as `muster reload` does; `from` says who asked.
     pub fn reload(&self, from: &str) -> Result<()> {
         let request = Request { from: from.to_owned(), ..Request::default() };
-        self.certificates.reload(&Ctx::new(&self.site, self.site.home, Actor::System, request)).map(drop)
+        self.reload.run(&Ctx::new(&self.site, self.site.home, Actor::System, request)).map(drop)
     }
 
     /// The engines.
@@ -255,8 +267,8 @@ impl Drop for Server {
 }
 
 /// What the control socket answers: every operation, as the appliance itself.
-fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
-    let certificates = Arc::clone(certificates);
+fn answers(site: &Arc<Site>, reload: &Arc<Reload>) -> Answers {
+    let reload = Arc::clone(reload);
     let (ops, calls, streams) = (surface::ops(ALL), Arc::clone(site), Arc::clone(site));
     let request =
         |from: &str, id: &str| Request { id: id.to_owned(), from: from.to_owned(), ..Request::default() };
@@ -266,9 +278,11 @@ fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
             match op {
                 verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
                 rotate::ASKED => rotate::asked(&ctx, &input),
-                certificate::ASKED => certificates.reload(&ctx),
+                certificate::ASKED => reload.run(&ctx),
+                CONFIG => Ok(reload.told()),
                 STATUS => status::status(&ctx),
                 SETUP => status::setup(&ctx),
+                doctor::DOCTOR => doctor::told(ctx.site),
                 _ => surface::call(&ops, &ctx, op, input),
             }
         }),
@@ -280,6 +294,22 @@ fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
             ),
             _ => Err(Error::not_found("stream", name)),
         }),
+    }
+}
+
+/// Names who holds the port, when that is why a listener did not start.
+fn held(addresses: [Option<SocketAddr>; 2], key: &str, error: Error) -> Error {
+    let holder = addresses.iter().flatten().find_map(|address| {
+        // Only a port that cannot be had is held: this process has not got it.
+        std::net::TcpListener::bind(address).err()?;
+        let found = host::listeners(address.port());
+        found.first().map(|listener| (address.port(), listener.who()))
+    });
+    match holder {
+        Some((port, who)) => Error::unavailable(format!("port {port} is held by {who}"))
+            .hint(format!("stop that program, or choose another port with `{key}`"))
+            .because(error.detail()),
+        None => error,
     }
 }
 

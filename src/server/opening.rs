@@ -54,6 +54,13 @@ pub(super) fn prepare(folder: &Path, clock: &Clock) -> Result<()> {
     empty_scratch(folder)
 }
 
+/// Makes a data folder with everything that a server finds in one, without starting it.
+pub fn make(config: &Config, folder: &Path, clock: &Clock) -> Result<()> {
+    prepare(folder, clock)?;
+    drop(site(config, folder, clock, Vec::new(), Purpose::Serve)?);
+    Ok(())
+}
+
 /// Opens every engine. Nothing listens and nothing runs by itself.
 pub(super) fn site(
     config: &Config,

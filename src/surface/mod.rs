@@ -125,6 +125,11 @@ impl Surface {
         Ok(Arc::new(Surface { site, doors, traffic, ops, pages, openapi, rates, ready, parts }))
     }
 
+    /// Other numbers of requests in one second, of one person or key and of a tenant, from now on.
+    pub fn change_rates(&self, per_actor: u32, per_tenant: u32) {
+        self.rates.change(per_actor, per_tenant);
+    }
+
     /// Mounts every route; given to `engine::http::Server::start`.
     pub fn configure(self: &Arc<Self>, app: &mut web::ServiceConfig) {
         app.app_data(web::Data::from(self.clone()));

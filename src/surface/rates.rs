@@ -45,6 +45,12 @@ impl Rates {
         }
     }
 
+    /// Other numbers from now on.
+    pub(super) fn change(&self, per_actor: u32, per_tenant: u32) {
+        self.actors.change(Rate::per_second(per_actor, REQUESTS_BURST_SECONDS));
+        self.tenants.change(Rate::per_second(per_tenant, REQUESTS_BURST_SECONDS));
+    }
+
     /// Takes a request of who is known, which counts as `cost` ordinary ones.
     pub(super) fn known(&self, ctx: &Ctx<'_>, caller: &Caller, cost: u32) -> Result<()> {
         if matches!(ctx.actor, Actor::Anonymous) {

@@ -43,14 +43,14 @@ pub(crate) fn connect(port: u16, name: &str, client: Arc<rustls::ClientConfig>) 
     Ok(tls)
 }
 
-fn console(muster: &Muster) -> Tls {
+pub(crate) fn console(muster: &Muster) -> Tls {
     let authority = muster.server().site().authority.certificate_pem();
     let client = client(&authority, &[&rustls::version::TLS13]);
     connect(muster.server().address().port(), "127.0.0.1", client).unwrap()
 }
 
 /// Sends a request and reads its answer, head and body.
-fn ask(tls: &mut Tls, request: &str) -> String {
+pub(crate) fn ask(tls: &mut Tls, request: &str) -> String {
     tls.write_all(request.as_bytes()).unwrap();
     read(tls)
 }
@@ -82,7 +82,7 @@ fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or_default()
 }
 
@@ -136,7 +136,7 @@ fn served(tls: &Tls) -> Vec<u8> {
     tls.conn.peer_certificates().unwrap()[0].to_vec()
 }
 
-const GET: &str = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+pub(crate) const GET: &str = "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
 
 #[test]
 fn an_older_tls_is_spoken_only_where_it_is_switched_on() {
@@ -192,7 +192,8 @@ fn a_supplied_certificate_is_replaced_while_connections_live_on() {
     assert_eq!(served(&open()), first);
 
     organisation.issue(&["muster.plant.lan", "console.plant.lan"], 3_650);
-    let (names, _, changed) = muster::server::certificate::reload(&muster.folder).unwrap();
+    let told = muster::server::certificate::reload(&muster.folder).unwrap();
+    let (names, changed) = (told.names, told.changed);
     assert_eq!(
         (names.as_slice(), changed),
         (&["muster.plant.lan".into(), "console.plant.lan".to_owned()][..], true)
@@ -200,7 +201,10 @@ fn a_supplied_certificate_is_replaced_while_connections_live_on() {
     assert_ne!(served(&open()), first, "new connections see the new one");
     assert_eq!(status(&ask(&mut old, get)), 200, "an old connection goes on");
     assert!(server.site().notices.all().is_empty());
-    assert!(!muster::server::certificate::reload(&muster.folder).unwrap().2, "the same again is no change");
+    assert!(
+        !muster::server::certificate::reload(&muster.folder).unwrap().changed,
+        "the same again is no change"
+    );
     let told = server.site().store.changes(0, 1_000).unwrap();
     let told = told.iter().flat_map(|c| c.events.iter().map(|e| (e.name.clone(), c.origin.from.clone())));
     let told: Vec<_> = told.filter(|(name, _)| name == "settings.certificate_replaced").collect();

@@ -18,6 +18,7 @@ mod guides;
 mod harness;
 mod machine;
 mod matrix;
+mod operating;
 mod pages;
 mod posture;
 mod program;

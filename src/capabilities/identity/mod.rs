@@ -37,7 +37,7 @@ pub use keys::{
     key_actor, revoke as revoke_token,
 };
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
-pub use ops::{UserChanged, UserChosen, UserMade};
+pub use ops::{UserChanged, UserChosen, UserMade, check_person};
 pub use people::{Exported, ImportAsked, Imported, Profile, zone_of};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};

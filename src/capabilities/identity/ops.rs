@@ -53,6 +53,14 @@ pub struct UserMade {
     pub link: Option<String>,
 }
 
+/// What is wrong with somebody who is to be added, all of it; asks nobody and changes nothing.
+pub fn check_person(login: &str, name: &str, password: Option<&str>) -> Vec<Error> {
+    let login = login_name(login);
+    let password =
+        password.map_or(Ok(()), |password| check_password(password, login.as_deref().unwrap_or_default()));
+    [login.err(), name.parse::<Name>().err(), password.err()].into_iter().flatten().collect()
+}
+
 /// Adds a person.
 pub(super) fn create(ctx: &Ctx<'_>, input: UserChosen) -> Result<UserMade> {
     let permit = ctx.require("identity.create")?;

@@ -134,7 +134,7 @@ fn doors(ctx: &Ctx<'_>) -> Result<Doors> {
         guards: settings.guards.clone(),
         served: settings.served(),
         authority_ends: lifetime_of(ctx.site.authority.certificate_der())?.1,
-        listeners: known(host::listeners()),
+        listeners: known(host::own_listeners()),
         https_port: settings.https_port(),
         mqtt_port: settings.mqtt_port(),
         plain_port: settings.plain_port(),

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Buf;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
@@ -27,7 +27,9 @@ use crate::wire::{Topic, UpKind};
 
 /// What all parts of the broker share.
 pub(super) struct Core {
-    pub(super) networks: Networks,
+    pub(super) networks: RwLock<Networks>,
+    /// Messages of one agent in one second; it may change while sessions run.
+    pub(super) messages_per_second_max: AtomicU32,
     pub(super) limits: Limits,
     pub(super) clock: Clock,
     pub(super) doorkeeper: Arc<dyn Doorkeeper>,

@@ -38,7 +38,7 @@ pub(super) async fn listen(core: Arc<Core>, listener: TcpListener, tls: Option<T
             continue;
         }
         count(&core.counters.accepted);
-        if !core.networks.let_in(peer.ip()) {
+        if !core.networks.read().let_in(peer.ip()) {
             core.refused(peer, "", "its address may not connect");
             continue;
         }

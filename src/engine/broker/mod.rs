@@ -33,4 +33,4 @@ pub use face::{
     Stats,
 };
 pub use inbound::{Inbound, JoinUplink, Uplink};
-pub use start::Broker;
+pub use start::{Broker, Control};

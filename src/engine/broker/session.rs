@@ -178,7 +178,7 @@ impl Session {
             pkid: 0,
             window,
             packet_bytes_max: connect.packet_bytes_max.map_or(usize::MAX, |b| b as usize),
-            credits: f64::from(core.limits.messages_per_second_max),
+            credits: f64::from(core.messages_per_second_max.load(Ordering::Relaxed)),
             credited: now,
             will: connect.will,
             stream,
@@ -286,7 +286,7 @@ impl Session {
 
     /// Whether more of the client is wanted.
     fn may_read(&mut self, now: Instant) -> bool {
-        let rate = f64::from(self.core.limits.messages_per_second_max);
+        let rate = f64::from(self.core.messages_per_second_max.load(Ordering::Relaxed));
         let earned = now.saturating_duration_since(self.credited).as_secs_f64() * rate;
         self.credits = (self.credits + earned).min(rate);
         self.credited = now;

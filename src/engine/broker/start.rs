@@ -1,12 +1,12 @@
 //! Starting and stopping, and the bus that the rest of the product holds.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -19,7 +19,7 @@ use super::inbound::Inbound;
 use super::listen::{Tls, listen};
 use super::outbox::Message;
 use super::registry::{Counters, Down, Identity, Seats, count};
-use crate::base::{AgentId, Error, Result, TenantId};
+use crate::base::{AgentId, Error, Networks, Result, TenantId};
 use crate::wire::{DownKind, Topic};
 
 /// Time for sessions to end in order.
@@ -31,6 +31,18 @@ pub struct Broker {
     runtime: Option<Runtime>,
     address: Option<SocketAddr>,
     plain_address: Option<SocketAddr>,
+}
+
+/// What can change while a broker runs: who may connect, and how much one agent may say. It does not keep it running.
+pub struct Control(Weak<Core>);
+
+impl Control {
+    /// Holds for new connections, and for the next message of each session; nothing that is open ends.
+    pub fn change(&self, networks: Networks, messages_per_second_max: u32) {
+        let Some(core) = self.0.upgrade() else { return };
+        *core.networks.write() = networks;
+        core.messages_per_second_max.store(messages_per_second_max, Ordering::Relaxed);
+    }
 }
 
 impl Broker {
@@ -62,7 +74,8 @@ impl Broker {
             closures: AtomicU64::new(0),
             admissions: Arc::new(Semaphore::new(limits.admissions_max.max(1))),
             refusals: Mutex::new((clock.monotonic(), f64::from(limits.refusals_per_second_max))),
-            networks,
+            networks: RwLock::new(networks),
+            messages_per_second_max: AtomicU32::new(limits.messages_per_second_max),
             limits,
             clock,
         });
@@ -88,6 +101,11 @@ impl Broker {
         }
         drop(entered);
         Ok(Broker { core, runtime: Some(runtime), address, plain_address })
+    }
+
+    /// What can change while it runs.
+    pub fn control(&self) -> Control {
+        Control(Arc::downgrade(&self.core))
     }
 
     /// Where the TLS listener is.

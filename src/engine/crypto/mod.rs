@@ -42,7 +42,7 @@ pub use passkey::{
 pub use passwords::{hash_password, verify_password};
 pub use private::{private_folder, write_private};
 pub use signer::Signer;
-pub use supplied::Supplied;
+pub use supplied::{Supplied, names_of};
 pub use tls::{Minimum, Pin, ServerTls, client_config};
 pub use tokens::{digest, is_marked, marked_token, token, well_formed};
 pub use totp::{TOTP_DIGITS, TOTP_STEP_SECONDS, TotpSecret, totp_step};

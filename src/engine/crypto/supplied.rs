@@ -80,6 +80,11 @@ impl Supplied {
     }
 }
 
+/// Host names and addresses that a certificate lists.
+pub fn names_of(der: &[u8]) -> Result<Vec<String>> {
+    names(&certificate::parse(der)?)
+}
+
 fn private_key(pem: &Secret<String>) -> Result<PrivateKeyDer<'static>> {
     if pem.expose().contains("ENCRYPTED") {
         return Err(Error::invalid("the key is protected by a passphrase").hint(

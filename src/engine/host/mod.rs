@@ -8,18 +8,18 @@ mod disk;
 mod give_way;
 mod inventory;
 mod logs;
+mod ports;
 mod process;
 mod sample;
-mod sockets;
 mod time;
 
 pub use disk::{Space, folder_bytes, is_encrypted, space};
 pub use give_way::give_way;
 pub use inventory::{Disk, Interface, Inventory, inventory};
 pub use logs::{LINES_PER_SECOND_MAX, Line, Logs};
+pub use ports::{LISTENERS_MAX, Listener, listeners, own_listeners};
 pub use process::{Command, Ended, Exceeded, Progress, Running, run};
 pub use sample::Host;
-pub use sockets::{LISTENERS_MAX, listeners};
 pub use time::{TimeService, time_service};
 
 /// The host's name; empty when it has none.

@@ -19,7 +19,7 @@ use actix_web::dev::Extensions;
 use actix_web::rt::net::TcpStream;
 use actix_web::rt::time::{Sleep, sleep, timeout};
 use actix_web::web::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -30,7 +30,7 @@ use crate::base::{Networks, machine};
 
 /// Who may connect, and who is connected. Shared by all workers of a listener.
 pub(super) struct Door {
-    networks: Networks,
+    networks: RwLock<Networks>,
     limits: Limits,
     traffic: Arc<Traffic>,
     open: Mutex<Open>,
@@ -44,12 +44,16 @@ struct Open {
 
 impl Door {
     pub(super) fn new(networks: Networks, limits: Limits, traffic: Arc<Traffic>) -> Arc<Door> {
-        Arc::new(Door { networks, limits, traffic, open: Mutex::default() })
+        Arc::new(Door { networks: RwLock::new(networks), limits, traffic, open: Mutex::default() })
+    }
+
+    pub(super) fn change(&self, networks: Networks) {
+        *self.networks.write() = networks;
     }
 
     /// A place for a connection from `peer`, unless it may have none.
     fn enter(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        if !self.networks.let_in(peer) {
+        if !self.networks.read().let_in(peer) {
             self.traffic.turn_away(Turned::Network, peer);
             return None;
         }

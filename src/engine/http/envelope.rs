@@ -73,6 +73,16 @@ impl Gate {
         }
     }
 
+    /// Another number of requests for each address; a listener that had no bound keeps none.
+    pub(super) fn change(&self, requests_per_address_per_second_max: u32) {
+        if let Some(limiter) = &self.addresses {
+            limiter.change(Rate::per_second(
+                requests_per_address_per_second_max,
+                limits::REQUESTS_BURST_SECONDS,
+            ));
+        }
+    }
+
     fn pass(
         &self,
         request: &ServiceRequest,

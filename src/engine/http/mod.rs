@@ -24,7 +24,7 @@ pub use envelope::{CONTENT_SECURITY_POLICY, request_id};
 pub use events::{Feed, open};
 pub use problem::{Refusal, log, problem, title};
 pub use rate::{Limiter, Standing, Standings};
-pub use server::{Handle, Hosts, Limits, Refuse, Server, Settings};
+pub use server::{Control, Handle, Hosts, Limits, Refuse, Server, Settings};
 pub use traffic::{Count, Traffic, Turned};
 
 #[cfg(test)]

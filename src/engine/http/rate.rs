@@ -15,7 +15,6 @@ use crate::base::{Error, Result, limits};
 /// One limit: a bucket for each key.
 pub struct Limiter<K> {
     name: &'static str,
-    rate: Rate,
     buckets: Mutex<Buckets<K>>,
 }
 
@@ -35,16 +34,24 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
     /// A limit under this name, an RFC 9651 token; at most [`limits::RATE_BUCKETS_MAX`] keys are remembered.
     pub fn new(name: &'static str, rate: Rate) -> Limiter<K> {
         let buckets = Mutex::new(Buckets::new(rate, limits::RATE_BUCKETS_MAX));
-        Limiter { name, rate, buckets }
+        Limiter { name, buckets }
+    }
+
+    /// Another rate from now on; what somebody has used of their bucket stays used.
+    pub fn change(&self, rate: Rate) {
+        self.buckets.lock().change(rate);
     }
 
     /// Takes what counts as `cost` requests at `now`, and notes where that leaves the caller.
     pub fn take(&self, key: &K, now: Duration, cost: u32, standings: &Standings) -> Result<()> {
-        let taken = self.buckets.lock().take_some(key, now, cost);
+        let (rate, taken) = {
+            let mut buckets = self.buckets.lock();
+            (buckets.rate(), buckets.take_some(key, now, cost))
+        };
         let standing = |left, whole_in, wait| Standing {
             name: self.name,
-            quota: self.rate.burst,
-            window: self.rate.window(),
+            quota: rate.burst,
+            window: rate.window(),
             left,
             whole_in,
             wait,
@@ -63,8 +70,8 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
                 .hint(format!(
                     "the limit `{}` lets {} through in {} s",
                     self.name,
-                    self.rate.burst,
-                    seconds(self.rate.window())
+                    rate.burst,
+                    seconds(rate.window())
                 ));
                 Err(error)
             }

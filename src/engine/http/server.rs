@@ -120,7 +120,23 @@ pub struct Handle {
     address: SocketAddr,
     traffic: Arc<Traffic>,
     server: ServerHandle,
+    control: Control,
     thread: Mutex<Option<(JoinHandle<()>, mpsc::Receiver<()>)>>,
+}
+
+/// What can change while a listener runs: who may connect, and how often one address may ask.
+#[derive(Clone)]
+pub struct Control {
+    gate: Arc<Gate>,
+    door: Arc<Door>,
+}
+
+impl Control {
+    /// Holds for new connections and new requests; nothing that is open ends.
+    pub fn change(&self, networks: Networks, requests_per_address_per_second_max: u32) {
+        self.door.change(networks);
+        self.gate.change(requests_per_address_per_second_max);
+    }
 }
 
 impl Server {
@@ -132,19 +148,23 @@ impl Server {
         let listener = bind(settings.address)?;
         let address = listener.local_addr()?;
         let traffic = settings.traffic.clone();
+        let gate = Arc::new(Gate::new(&settings));
+        let door = Door::new(settings.networks.clone(), settings.limits, traffic.clone());
+        let control = Control { gate, door };
+        let shared = control.clone();
         let (started, start) = mpsc::sync_channel(1);
         let (ended, end) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("http".into())
             .spawn(move || {
-                actix_web::rt::System::new().block_on(serve(settings, listener, configure, started));
+                actix_web::rt::System::new().block_on(serve(settings, shared, listener, configure, started));
                 let _ = ended.send(());
             })
             .map_err(|e| Error::unavailable("no thread for the HTTP listener").because(e))?;
         let server =
             start.recv().map_err(|e| Error::unavailable("the HTTP listener did not start").because(e))??;
         tracing::info!(%address, "listening for HTTPS on {address}");
-        Ok(Handle { address, traffic, server, thread: Mutex::new(Some((thread, end))) })
+        Ok(Handle { address, traffic, server, control, thread: Mutex::new(Some((thread, end))) })
     }
 }
 
@@ -152,6 +172,11 @@ impl Handle {
     /// Where it listens, with the port that port 0 became.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What can change while it runs.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// The counters.
@@ -206,16 +231,16 @@ fn bind(address: SocketAddr) -> Result<TcpListener> {
 
 async fn serve<F>(
     settings: Settings,
+    shared: Control,
     listener: TcpListener,
     configure: F,
     started: mpsc::SyncSender<Result<ServerHandle>>,
 ) where
     F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
 {
-    let gate = Arc::new(Gate::new(&settings));
-    let Settings { tls, workers, limits, networks, traffic, .. } = settings;
+    let Control { gate, door } = shared;
+    let Settings { tls, workers, limits, traffic, .. } = settings;
     let (workers, tls) = (workers.max(1), TlsAcceptor::from(tls));
-    let door = Door::new(networks, limits, traffic.clone());
     let builder = actix_web::dev::Server::build();
     let stopping = builder.graceful_shutdown_signal();
     let app = move || {

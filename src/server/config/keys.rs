@@ -53,8 +53,8 @@ fn word_of<T: PartialEq>(words: &[(&str, T)], value: &T) -> Option<String> {
     words.iter().find(|(_, v)| v == value).map(|(word, _)| quoted(word))
 }
 
-/// Every key, in the order of the file.
-pub(super) const KEYS: &[Key] = &[
+/// Every key, in the order of the file. A static, for a key is known by its place in it.
+pub(super) static KEYS: &[Key] = &[
     Key {
         section: "site",
         word: "name",

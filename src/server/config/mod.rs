@@ -10,18 +10,21 @@
 mod given;
 mod keys;
 mod mistakes;
+mod origin;
 mod reader;
 mod show;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::{Error, Labels, Networks, Result, Secret, Span, limits};
 use crate::engine::crypto::Minimum;
 use crate::kit::{Door, Guards, KeysOpenedBy, Unwritable};
 
 pub use mistakes::{Mistake, Mistakes};
+pub use origin::{DEFAULT, Difference, Entry, RELOADED, differences};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +47,7 @@ pub struct Config {
     pub agent: Agent,
     /// The text of the file that it was read from, when there was one; for backups. It may hold the passphrase.
     pub text: Option<Secret<String>>,
+    origins: origin::Origins,
 }
 
 /// `[site]`.
@@ -338,6 +342,7 @@ impl Config {
         reader::environment(&mut config, &sources.environment, &mut places, &mut mistakes);
         reader::flags(&mut config, &sources.flags, &mut places, &mut mistakes);
         reader::together(&config, &places, &mut mistakes);
+        config.origins = origin::Origins { places, sources: Some(Arc::new(sources.clone())) };
         if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
     }
 

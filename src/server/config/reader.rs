@@ -12,7 +12,7 @@ use super::mistakes::{Mistake, nearest};
 use super::{Command, Config, KekSource};
 
 /// Where each key that was set was set, for mistakes that show only when all keys are known.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Places(BTreeMap<&'static str, String>);
 
 impl Places {
@@ -25,9 +25,14 @@ impl Places {
     fn set(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
+    /// Where the key was set, when it was.
+    pub(super) fn find(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
 }
 
-fn name_of(key: &'static Key) -> &'static str {
+/// `section.word`.
+pub(super) fn name_of(key: &'static Key) -> &'static str {
     // The list of names is short and lives as long as the program.
     static NAMES: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
     let names = NAMES.get_or_init(|| KEYS.iter().map(|k| format!("{}.{}", k.section, k.word)).collect());
@@ -143,6 +148,7 @@ pub(super) fn file(
         for (key, value) in keys {
             let (at, inner) = (key.span().start, key.get_ref().as_ref());
             if word == "agent" && inner == "commands" {
+                places.0.insert("agent.commands", place(at));
                 commands(config, value, &place, mistakes);
                 continue;
             }
