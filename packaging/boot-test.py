@@ -9,6 +9,7 @@ once and kept as $BOOT_TREE (default ~/.cache/muster/bookworm.tar.zst). Where co
 FIGURES=no prints memory and time to ready without judging them.
 """
 
+import atexit
 import json
 import os
 import re
@@ -160,6 +161,7 @@ class Console(Muster):
     def __init__(self, url, fingerprint):
         self.base, self.code = re.fullmatch(r"(https://[^/]+)/setup\?code=(\S+)", url).groups()
         self.folder, self.fingerprint, self.key = tempfile.mkdtemp(prefix="muster-console-"), fingerprint, None
+        atexit.register(shutil.rmtree, self.folder, True)
         self.tls = ssl._create_unverified_context()
         self.cookies = http.cookiejar.CookieJar()
 
