@@ -30,7 +30,8 @@ pub use factors::{
 };
 pub use keys::{KeyChanged, KeyChosen, KeyMade, issue as issue_token, jwks, key_actor};
 pub use model::{KeyView, OldTextView, SessionView, State, UserView};
-pub use ops::{UserChanged, UserChosen, UserMade, check_person};
+pub use ops::check_person;
+pub use ops::{UserChanged, UserChosen, UserMade};
 pub use people::{Exported, ImportAsked, Imported, Profile};
 pub use roles::{Granted, adopt};
 pub use sessions::{COOKIE, SessionsEnded, session_actor, session_watcher};
