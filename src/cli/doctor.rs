@@ -52,9 +52,8 @@ pub(super) fn doctor(arguments: &Doctor) -> Result<(), Failure> {
     let inside = inside(folder, &config, &clock);
     let service = (folder.data == Path::new(INSTALLED_DATA)).then_some(SERVICE);
     let mut report = doctor::examine(&config, &folder.data, &inside, service, &clock);
-    match wrong.findings.is_empty() {
-        true => wrong.good("configuration", "right"),
-        false => {}
+    if wrong.findings.is_empty() {
+        wrong.good("configuration", "right");
     }
     report.findings.splice(0..0, wrong.findings);
     match arguments.json {
