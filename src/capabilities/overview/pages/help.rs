@@ -1,6 +1,7 @@
 //! The guides in the console, and which part of them explains which page.
 
 use crate::base::Result;
+use crate::capabilities::audit;
 use crate::kit::guide::{Section, guide_page, help_page};
 use crate::kit::{Ctx, Markup, PageRequest, Reply};
 
@@ -51,8 +52,7 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         let route = format!("{} /api/v1{}", format!("{:?}", op.method).to_uppercase(), op.path);
         Section::new("API", &route, &text, format!("/help/api#{}", op.name))
     });
-    let kinds = ctx.site.capabilities().iter().flat_map(|capability| capability.events());
-    let events = kinds.filter(|kind| ctx.shows(kind.name)).map(|kind| {
+    let events = audit::kinds(ctx).into_iter().map(|kind| {
         let href = format!("/help/events#{}", kind.category.word());
         Section::new("Events", kind.name, kind.means, href)
     });
