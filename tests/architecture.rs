@@ -58,6 +58,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("data_encoding", &["engine::crypto", "capabilities::identity"]),
     ("askama", &["kit", "surface", "*::pages"]),
     ("clap", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     ("rusqlite", &[]),
     ("ureq", &[]),
 ];

@@ -109,8 +109,8 @@ pub fn parse_join(text: &str) -> Result<(JoinCode, Server)> {
     Ok((code.parse()?, server.parse()?))
 }
 
-/// The whole program in a runtime of one thread: joins if it must, then runs until TERM or INT.
-pub fn main(options: &Options) -> Result<()> {
+/// The whole program in a runtime of one thread: joins if it must, says `ready`, then runs until TERM or INT.
+pub fn main<T>(options: &Options, ready: impl FnOnce() -> T) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -128,6 +128,7 @@ pub fn main(options: &Options) -> Result<()> {
                 () = &mut stop => return Ok(()),
             }
         }
+        let _until_the_end = ready();
         run(options, &clock, stop).await
     });
     // A name that is being resolved must not hold the end up.

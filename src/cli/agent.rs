@@ -1,20 +1,29 @@
 //! `muster agent`, and the agent that runs beside a server in one process.
 
+use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
 use tokio::sync::watch;
 
-use super::{Agent, Failure, configuration, serve};
+use super::{Agent, Failure, configuration, notify, serve};
 use crate::agent::{self, AllowedCommand, Configuration, Credentials, Options, Server};
-use crate::base::Result;
+use crate::base::{Error, Result};
 use crate::engine::clock::Clock;
 use crate::server::config;
+
+/// Bytes of a file with a join code.
+const JOIN_FILE_BYTES_MAX: u64 = 4_096;
 
 /// Joins if it must, and runs until a signal comes.
 pub(super) fn agent(arguments: &Agent) -> Result<(), Failure> {
     let config = configuration(arguments.config.as_deref(), &[])?;
     serve::log(&config.log)?;
-    let (join, named) = match arguments.join.as_deref() {
+    let given = match (&arguments.join, arguments.join_file.as_deref()) {
+        (Some(code), _) => Some(code.clone()),
+        (None, Some(file)) => join_file(file)?,
+        (None, None) => None,
+    };
+    let (join, named) = match given.as_deref() {
         None => (None, None),
         Some(text) if text.contains('@') => {
             let (code, server) = agent::parse_join(text)?;
@@ -29,7 +38,22 @@ pub(super) fn agent(arguments: &Agent) -> Result<(), Failure> {
     let options =
         Options { folder: arguments.folder.clone(), server, join, configuration: allowed(&config.agent) };
     options.configuration.check()?;
-    Ok(agent::main(&options)?)
+    Ok(agent::main(&options, || notify::ready("the agent runs"))?)
+}
+
+/// The join code in a file; none when the file is empty, or absent, for it is needed once.
+fn join_file(file: &Path) -> Result<Option<String>> {
+    let failed = |e: std::io::Error| {
+        Error::invalid(format!("`--join-file`: the file `{}` cannot be read", file.display())).because(e)
+    };
+    let mut text = String::new();
+    match std::fs::File::open(file) {
+        Ok(open) => open.take(JOIN_FILE_BYTES_MAX).read_to_string(&mut text).map_err(failed)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed(e)),
+    };
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(line.map(str::to_owned))
 }
 
 /// Options for the agent of the server's own host.
@@ -90,5 +114,25 @@ mod tests {
         let configuration = allowed(&config::Agent::default());
         configuration.check().unwrap();
         assert!(configuration.commands.contains_key("uptime"));
+    }
+
+    #[test]
+    fn a_join_code_may_come_in_a_file_that_may_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("join");
+        assert_eq!(join_file(&file).unwrap(), None);
+        for (text, expected) in [
+            ("", None),
+            ("# only this\n\n", None),
+            ("# from the console\n  CODE@plant \n", Some("CODE@plant")),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(join_file(&file).unwrap().as_deref(), expected);
+        }
+        std::fs::write(&file, b"\xff").unwrap();
+        assert!(join_file(&file).unwrap_err().message().contains("cannot be read"));
+        let long = format!("{}\nCODE@plant", " ".repeat(JOIN_FILE_BYTES_MAX as usize));
+        std::fs::write(&file, long).unwrap();
+        assert_eq!(join_file(&file).unwrap(), None, "no more of a file is read than a code needs");
     }
 }

@@ -11,16 +11,19 @@ mod config;
 mod demo;
 mod folder;
 mod guide;
+mod install;
 mod instant;
 mod key;
 mod keys;
 mod notify;
+mod papers;
 mod progress;
 mod rebuild;
 mod recovery_key;
 mod reload;
 mod restore;
 mod serve;
+mod status;
 mod stop;
 mod verify;
 
@@ -82,14 +85,32 @@ enum Role {
     SetupCode(Folder),
     /// Shows a guide, or finds a part of one; the documentation that the console has too.
     Guide(guide::GuideRole),
+    /// Prints the address at which the first account of a running server is made; it is good once.
+    SetupUrl(Folder),
+    /// Says how the running server is.
+    Status(status::Status),
+    /// Installs this very file as a service of systemd: user, folders, units. Not for hosts that have the package.
+    Install(install::Install),
+    /// Removes what `install` wrote; data and configuration stay.
+    Uninstall(install::Uninstall),
+    /// Writes manual pages, completions and the agent's configuration, for packages.
+    #[command(hide = true)]
+    Papers {
+        /// The folder to write into.
+        folder: PathBuf,
+    },
     /// Prints the version.
     Version,
 }
 
 #[derive(Args)]
 struct Serve {
-    #[command(flatten)]
-    folder: Folder,
+    /// Folder with everything that the server keeps.
+    #[arg(long = "data", value_name = "DIR", default_value = folder::OWN_DATA)]
+    data: PathBuf,
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where console and API listen; overrides `http.address`.
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
@@ -109,12 +130,41 @@ struct Agent {
     /// Join code from the console, with or without the server's host; needed once.
     #[arg(long, value_name = "CODE@HOST")]
     join: Option<String>,
+    /// File with the join code, for hosts that are set up by other programs; it may go when the agent has joined.
+    #[arg(long, value_name = "FILE", conflicts_with = "join")]
+    join_file: Option<PathBuf>,
     /// Folder with the agent's identity and its spool.
     #[arg(long, value_name = "DIR", default_value = "./muster-agent")]
     folder: PathBuf,
     /// Configuration file; the agent reads `[agent]` and `[log]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// The agent of a fleet that a Muster server runs.
+#[derive(Parser)]
+#[command(name = "muster-agent", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct AgentLine {
+    #[command(subcommand)]
+    role: Option<AgentRole>,
+    #[command(flatten)]
+    agent: Agent,
+}
+
+#[derive(Subcommand)]
+enum AgentRole {
+    /// Installs this very file as a service of systemd: user, folders, unit. Not for hosts that have the package.
+    Install {
+        /// Prints what would be done, and does nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Removes what `install` wrote; data and configuration stay.
+    Uninstall {
+        /// Prints what would be done, and does nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Args)]
@@ -180,9 +230,16 @@ impl From<Error> for Failure {
     }
 }
 
-/// Runs the program with the arguments of this process.
+/// Name of the agent's own program.
+const AGENT_PROGRAM: &str = "muster-agent";
+
+/// Runs the program with the arguments of this process. Under the name of the agent's program it is that.
 pub fn run() -> ExitCode {
-    let result = match Line::parse().role {
+    let name = std::env::args_os().next().map(PathBuf::from);
+    if name.as_deref().and_then(std::path::Path::file_name).is_some_and(|name| name == AGENT_PROGRAM) {
+        return run_agent();
+    }
+    end(match Line::parse().role {
         Role::Serve(arguments) => serve::serve(&arguments),
         Role::Agent(arguments) => agent::agent(&arguments),
         Role::Demo(arguments) => demo::demo(&arguments),
@@ -200,11 +257,33 @@ pub fn run() -> ExitCode {
         Role::Admin(role) => admin::admin(&role),
         Role::SetupCode(folder) => serve::setup_code(&folder),
         Role::Guide(asked) => guide::guide(&asked),
+        Role::SetupUrl(folder) => status::setup_url(&folder),
+        Role::Status(arguments) => status::status(&arguments),
+        Role::Install(arguments) => install::install(&arguments),
+        Role::Uninstall(arguments) => install::uninstall(&arguments),
+        Role::Papers { folder } => papers::write(&folder),
         Role::Version => {
             say(concat!("muster ", env!("CARGO_PKG_VERSION")));
             Ok(())
         }
-    };
+    })
+}
+
+/// Runs the agent's own program, which holds nothing of the server.
+pub fn run_agent() -> ExitCode {
+    let AgentLine { role, agent } = AgentLine::parse();
+    end(match role {
+        None => agent::agent(&agent),
+        Some(AgentRole::Install { dry_run }) => {
+            install::install(&install::Install { part: install::Part::Agent, dry_run })
+        }
+        Some(AgentRole::Uninstall { dry_run }) => {
+            install::uninstall(&install::Uninstall { part: install::Part::Agent, dry_run })
+        }
+    })
+}
+
+fn end(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Configuration(mistakes)) => {
@@ -255,9 +334,11 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Line::command().debug_assert();
+        AgentLine::command().debug_assert();
         for line in [
             "muster serve --data /tmp/x --http 127.0.0.1:0 --no-agent",
             "muster agent --server host:8883 --join AAAA-BBBB-CCCC.X@host --folder x",
+            "muster agent --join-file x",
             "muster demo --agents 12 --seed 3 --speed 10 --keep --history 1h",
             "muster config check x.toml",
             "muster config show",
@@ -280,8 +361,15 @@ mod tests {
             "muster guide",
             "muster guide backups",
             "muster guide --search restore",
+            "muster status --json",
+            "muster setup-url --data x",
+            "muster install agent --dry-run",
+            "muster uninstall server --dry-run",
         ] {
             assert!(Line::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["muster-agent --join-file x", "muster-agent", "muster-agent install --dry-run"] {
+            assert!(AgentLine::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
         for line in [
             "muster",
@@ -292,6 +380,7 @@ mod tests {
             "muster restore",
             "muster restore x --at 1 --change 2",
             "muster restore x --key a --share b",
+            "muster agent --join x --join-file y",
             "muster recovery-key",
             "muster guide a --search b",
         ] {

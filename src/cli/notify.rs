@@ -24,6 +24,17 @@ pub(super) fn ready(status: &str) -> Beat {
     Beat { _stop: stop }
 }
 
+/// Whether what is printed goes into systemd's journal.
+pub(super) fn prints_into_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    rustix::fs::fstat(std::io::stdout()).is_ok_and(|stat| is_stream(&stream, stat.st_dev, stat.st_ino))
+}
+
+/// systemd names the device and the inode of its stream; what has been led elsewhere since has others.
+fn is_stream(named: &str, device: u64, inode: u64) -> bool {
+    named.split_once(':').is_some_and(|(d, i)| d.parse() == Ok(device) && i.parse() == Ok(inode))
+}
+
 /// Tells that the service is on its way out.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
@@ -37,5 +48,18 @@ pub(super) struct Beat {
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("systemd could not be told: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_known_by_its_stream() {
+        assert!(is_stream("8:1234", 8, 1234));
+        for named in ["", "8", "8:1235", "9:1234", "x:y"] {
+            assert!(!is_stream(named, 8, 1234), "{named}");
+        }
     }
 }

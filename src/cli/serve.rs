@@ -14,7 +14,7 @@ use crate::server::{Options, Server};
 /// Starts the server and this host's agent, and stays until a signal comes.
 pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     let mut config = configuration(
-        arguments.folder.config.as_deref(),
+        arguments.config.as_deref(),
         &[
             ("--http", "http.address", arguments.http.as_deref()),
             ("--mqtt", "mqtt.address", arguments.mqtt.as_deref()),
@@ -25,7 +25,7 @@ pub(super) fn serve(arguments: &Serve) -> Result<(), Failure> {
     config.keys.read_passphrase()?;
     let clock = Clock::system();
     let runtime = runtime()?;
-    let folder = arguments.folder.data.clone();
+    let folder = arguments.data.clone();
     let own = config.agent.clone();
     let server = Arc::new(Server::start(Options { config, folder: folder.clone(), clock: clock.clone() })?);
     // Not earlier: a start that hangs must end at the first signal, which loses nothing that was acknowledged.
@@ -75,6 +75,14 @@ fn greet(server: &Server) -> Result<()> {
     say(&format!("  Console      {}", server.site().settings.console()));
     say(&format!("  Agents join  {}", server.site().settings.gate()));
     say(&format!("  Authority    {} (SHA-256)", server.fingerprint()));
+    // The journal keeps what a service prints, and others may read it: the code is asked for by `muster setup-url`.
+    if notify::prints_into_journal() && server.needs_setup() {
+        say("");
+        say(
+            "Nobody has an account yet: `sudo muster setup-url` prints the address that makes the first one.",
+        );
+        return Ok(());
+    }
     match server.setup_code()? {
         Some(code) => {
             say(&format!("  Setup code   {code}"));

@@ -19,6 +19,7 @@ pub mod rebuild;
 mod rehearsal;
 mod restore;
 mod rotate;
+mod status;
 mod verify;
 
 use std::net::SocketAddr;
@@ -45,6 +46,7 @@ pub use backup::Taken;
 pub use command::{Access, Stopped};
 pub use restore::{Done, Examined, Keys, Moment, Wanted, preview, restore, verify_file};
 pub use rotate::NewKek;
+pub use status::{SETUP, STATUS};
 pub use verify::{Looked, verify};
 
 pub use crate::capabilities::backups::{Progress, Report};
@@ -137,7 +139,10 @@ impl Server {
             ingest: ingest.stats(),
             following: parts_following,
         });
-        let control = Control::start(&folder, &clock, answers(&site, &certificates))?;
+        // A folder of our own in `/run`, when systemd has made one.
+        let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+        let answers = answers(&site, &certificates);
+        let control = Control::start(&folder, runtime.as_deref(), &clock, answers)?;
         surface.set_ready(true);
         Ok(Server {
             site,
@@ -178,6 +183,11 @@ impl Server {
     /// A fresh set-up code, while nobody has an account.
     pub fn setup_code(&self) -> Result<Option<String>> {
         identity::setup_code(&self.site)
+    }
+
+    /// Whether nobody has an account yet.
+    pub fn needs_setup(&self) -> bool {
+        identity::needs_setup(&self.site)
     }
 
     /// A one-time link that signs an owner in.
@@ -249,6 +259,8 @@ fn answers(site: &Arc<Site>, certificates: &Arc<Certificates>) -> Answers {
                 verify::ASKED => Ok(verify::site(&ctx, &mut |_| going(&ctx))?.told()),
                 rotate::ASKED => rotate::asked(&ctx, &input),
                 certificate::ASKED => certificates.reload(&ctx),
+                STATUS => status::status(&ctx),
+                SETUP => status::setup(&ctx),
                 _ => surface::call(&ops, &ctx, op, input),
             }
         }),

@@ -59,6 +59,8 @@ pub fn start(filter: &str, form: Form) -> Result<()> {
         Form::Json => true,
     };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // Colours are for a terminal; in a journal or a file they are noise.
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let lines = if json {
         lines.json().flatten_event(true).with_current_span(false).with_filter(filter).boxed()
     } else {

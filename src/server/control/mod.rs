@@ -4,6 +4,9 @@
 //! line, `{"ok":…}` or `{"problem":{…}}`. `{"stream":"NAME","input":{…}}` is answered by a line `{"stream":…}`, then
 //! by blocks (four bytes of length, big end first, and so many bytes), a block of no bytes, and a line as above.
 //!
+//! The socket lies in the data folder. As a service of systemd, which makes a folder in `/run` for it, it lies there, as
+//! `/run/muster/ctl.sock`, and the data folder has a link to it under the usual name: whoever knows either finds it.
+//!
 //! Invariant: only root and the server's own user are answered; the kernel says who is at the other end.
 //! Invariant: whoever is answered acts as the appliance itself, and the journal says `command line, uid N`.
 //! Invariant: no request holds more than a thread and its bounded line; when the server stops, every connection ends.
@@ -38,6 +41,8 @@ pub use client::Client;
 
 /// Name of the socket in the data folder.
 pub const SOCKET: &str = "control.sock";
+/// Name of the socket in the folder that systemd makes for the service in `/run`.
+pub const RUNTIME_SOCKET: &str = "ctl.sock";
 /// Bytes of a request's line.
 pub(super) const REQUEST_BYTES_MAX: usize = 256 * 1024;
 /// How long a request's line may take to arrive.
@@ -76,6 +81,8 @@ pub(super) struct Answers {
 pub(super) struct Control {
     shared: Arc<Shared>,
     path: PathBuf,
+    /// The data folder's link to it, when it lies elsewhere.
+    link: Option<PathBuf>,
     listener: UnixListener,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,10 +97,24 @@ struct Shared {
 }
 
 impl Control {
-    /// Listens in the data folder. The caller holds the folder's lock, so that a socket that lies there is left over.
-    pub(super) fn start(folder: &Path, clock: &Clock, answers: Answers) -> Result<Control> {
-        let path = folder.join(SOCKET);
+    /// Listens in the data folder, or in `runtime` with a link in the data folder. The caller holds the folder's lock, so
+    /// that a socket that lies there is left over.
+    pub(super) fn start(
+        folder: &Path,
+        runtime: Option<&Path>,
+        clock: &Clock,
+        answers: Answers,
+    ) -> Result<Control> {
+        let usual = folder.join(SOCKET);
+        vacate(&usual)?;
+        let (path, link) = match runtime {
+            Some(runtime) => (runtime.join(RUNTIME_SOCKET), Some(usual)),
+            None => (usual, None),
+        };
         let listener = bind(&path)?;
+        if let Some(link) = &link {
+            std::os::unix::fs::symlink(&path, link).map_err(|e| failed(link, e))?;
+        }
         let shared = Arc::new(Shared {
             answers,
             clock: clock.clone(),
@@ -107,7 +128,7 @@ impl Control {
             .name("control".into())
             .spawn(move || accept(&accepting, &accepted))
             .map_err(|e| Error::unavailable("no thread for the control socket").because(e))?;
-        Ok(Control { shared, path, listener, thread: Some(thread) })
+        Ok(Control { shared, path, link, listener, thread: Some(thread) })
     }
 
     /// Accepts nothing more, ends the streams, and waits a little for operations that run.
@@ -119,7 +140,9 @@ impl Control {
             Ok(()) => drop(thread.join()),
             Err(e) => tracing::warn!("the control socket does not stop: {e}"),
         }
-        let _ = std::fs::remove_file(&self.path);
+        for name in [Some(&self.path), self.link.as_ref()].into_iter().flatten() {
+            let _ = std::fs::remove_file(name);
+        }
         let mut open = self.shared.open.lock();
         for stream in open.values() {
             let _ = stream.shutdown(std::net::Shutdown::Both);
@@ -139,24 +162,30 @@ impl Drop for Control {
     }
 }
 
-fn bind(path: &Path) -> Result<UnixListener> {
-    let failed = |e: std::io::Error| {
-        Error::unavailable(format!("the control socket `{}` cannot be made", path.display()))
-            .because(e)
-            .hint("the data folder must be on a file system that knows sockets")
-    };
+fn failed(path: &Path, e: std::io::Error) -> Error {
+    Error::unavailable(format!("the control socket `{}` cannot be made", path.display()))
+        .because(e)
+        .hint("the data folder must be on a file system that knows sockets")
+}
+
+/// Removes what an earlier server left under this name, and nothing else.
+fn vacate(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
-        Ok(_) => {
-            return Err(Error::conflict(format!("`{}` is there and is no socket", path.display()))
-                .hint("move it away; the server makes its control socket there"));
+        Ok(meta) if meta.file_type().is_socket() || meta.file_type().is_symlink() => {
+            std::fs::remove_file(path).map_err(|e| failed(path, e))
         }
-        Err(e) if e.kind() == ErrorKind::NotFound => {}
-        Err(e) => return Err(failed(e)),
+        Ok(_) => Err(Error::conflict(format!("`{}` is there and is no socket", path.display()))
+            .hint("move it away; the server makes its control socket there")),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(failed(path, e)),
     }
+}
+
+fn bind(path: &Path) -> Result<UnixListener> {
+    vacate(path)?;
     let place = Place::of(path)?;
-    let listener = UnixListener::bind(place.path()).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    let listener = UnixListener::bind(place.path()).map_err(|e| failed(path, e))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(|e| failed(path, e))?;
     Ok(listener)
 }
 

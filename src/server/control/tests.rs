@@ -32,7 +32,7 @@ fn answers() -> Answers {
 }
 
 fn start(folder: &Path) -> Control {
-    Control::start(folder, &Clock::system(), answers()).unwrap()
+    Control::start(folder, None, &Clock::system(), answers()).unwrap()
 }
 
 fn client(folder: &Path) -> Client {
@@ -152,7 +152,7 @@ fn a_left_over_socket_is_replaced_and_nothing_else_is() {
     client(folder.path()).call("echo", Value::Null).unwrap();
     drop(control);
     std::fs::write(folder.path().join(SOCKET), "mine").unwrap();
-    let error = Control::start(folder.path(), &Clock::system(), answers()).err().unwrap();
+    let error = Control::start(folder.path(), None, &Clock::system(), answers()).err().unwrap();
     assert!(error.message().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read(folder.path().join(SOCKET)).unwrap(), b"mine");
 }
@@ -209,4 +209,25 @@ fn a_request_that_drips_is_cut_off() {
         }
     };
     assert!(error.message().contains("took too long"), "{error}");
+}
+
+#[test]
+fn in_a_folder_of_the_service_it_is_found_from_both_sides() {
+    let (data, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for left_over in [false, true] {
+        if left_over {
+            // As a server leaves it that was killed.
+            drop(UnixListener::bind(run.path().join(RUNTIME_SOCKET)).unwrap());
+            std::os::unix::fs::symlink(run.path().join(RUNTIME_SOCKET), data.path().join(SOCKET)).unwrap();
+            assert!(Client::connect(data.path()).unwrap().is_none());
+        }
+        let mut control = Control::start(data.path(), Some(run.path()), &Clock::system(), answers()).unwrap();
+        client(data.path()).call("echo", Value::Null).unwrap();
+        let socket = run.path().join(RUNTIME_SOCKET);
+        let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "others may not even connect");
+        control.stop();
+        assert!(std::fs::symlink_metadata(&socket).is_err(), "no socket is left behind");
+        assert!(std::fs::symlink_metadata(data.path().join(SOCKET)).is_err(), "no link is left behind");
+    }
 }
