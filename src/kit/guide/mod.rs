@@ -20,7 +20,7 @@ pub(crate) mod proof;
 
 use std::sync::LazyLock;
 
-use super::Site;
+use super::Ctx;
 use parse::{Block, plain};
 
 pub use man::man;
@@ -89,15 +89,15 @@ impl Values {
         ])
     }
 
-    /// Those of this site.
-    pub fn of(site: &Site) -> Values {
-        let settings = &site.settings;
+    /// Those of this site, for who asks.
+    pub fn of(ctx: &Ctx<'_>) -> Values {
+        let settings = &ctx.site.settings;
         Values(vec![
             ("console", settings.console()),
             ("gate", settings.gate()),
-            ("folder", site.folder.display().to_string()),
+            ("folder", ctx.site.folder.display().to_string()),
             ("hosts", settings.hosts.join(", ")),
-            ("tenant", site.tenant.to_string()),
+            ("tenant", ctx.tenant.to_string()),
         ])
     }
 

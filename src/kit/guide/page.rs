@@ -31,7 +31,7 @@ struct GuidePage {
 /// A guide, and below it what is made of the site at that moment.
 pub fn guide_page(ctx: &Ctx<'_>, request: &PageRequest, name: &str, live: Markup) -> Result<Reply> {
     let guide = Guide::find(name).ok_or_else(|| Error::not_found("guide", name))?;
-    answer(&page(Shell::new(ctx, request, guide.title(), HELP), guide, &Values::of(ctx.site), live))
+    answer(&page(Shell::new(ctx, request, guide.title(), HELP), guide, &Values::of(ctx), live))
 }
 
 fn page(shell: Shell, guide: &Guide, values: &Values, live: Markup) -> GuidePage {
