@@ -173,7 +173,7 @@ pub(super) fn install(arguments: &Install) -> Result<(), Failure> {
         return dry(&steps);
     }
     allowed(kind.name)?;
-    steps.iter().try_for_each(|step| go(step))?;
+    steps.iter().try_for_each(go)?;
     match part {
         Part::Server => {
             say("The server runs. `muster setup-url` prints the address that makes the first account.");
@@ -194,7 +194,7 @@ pub(super) fn uninstall(arguments: &Uninstall) -> Result<(), Failure> {
         return dry(&steps);
     }
     allowed(kind.name)?;
-    steps.iter().try_for_each(|step| go(step))?;
+    steps.iter().try_for_each(go)?;
     say(&format!(
         "Removed. These stay, with everything that was kept: /var/lib/{0}, /etc/{0}, and the user `{0}`.",
         kind.name
