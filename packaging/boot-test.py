@@ -174,6 +174,15 @@ with socket.socket(socket.AF_UNIX) as wire:
 """
 
 
+# Asks as whoever runs it.
+STRANGER = r"""
+$SIG{PIPE} = "IGNORE";  # who is refused at once is not listened to
+my $wire = IO::Socket::UNIX->new(Peer => "/run/muster/ctl.sock") or die "not connected: $!";
+print $wire "{\"op\":\"agents.counts\"}\n";
+print <$wire>;
+"""
+
+
 def command(machine, op, **data):
     """What the command line says through its socket."""
     place, asked = machine.path("/run/muster/ctl.sock"), json.dumps({"op": op, "input": data})
@@ -263,6 +272,14 @@ def story(machine):
         print(f"        resident {status['memory_bytes'] / 1e6:.1f} MB", flush=True)
         refused = machine.ask("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "muster", "status")
         assert "no server runs" in refused or "may not" in refused or "Permission" in refused, refused
+        # The kernel's word counts, also where a mistake has opened the folder and the socket to everybody.
+        machine.do("chmod", "a+rwx", "/run/muster", "/run/muster/ctl.sock")
+        ask = ("perl", "-MIO::Socket::UNIX", "-e", STRANGER)
+        stranger = machine.ask("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *ask)
+        assert "user 65534 may not command this server" in stranger, stranger
+        assert '"ok"' in machine.ask(*ask)
+        machine.do("chmod", "750", "/run/muster")
+        machine.do("chmod", "600", "/run/muster/ctl.sock")
         before = machine.show("muster", "MainPID")
         machine.do("systemctl", "reload", "muster")
         assert machine.show("muster", "MainPID") == before, "a reload is no restart"
@@ -355,6 +372,26 @@ def story(machine):
         assert not owned.strip(), owned
         assert "muster" not in machine.do("systemctl", "list-unit-files", "--no-pager")
 
+    def one_file():
+        machine.do("sh", "-c", "dpkg -x /root/server.deb /tmp/file && dpkg -x /root/agent.deb /tmp/file")
+        for program, part in (("muster", ("server",)), ("muster-agent", ())):
+            name = f"/tmp/file/usr/bin/{program}"
+            before = machine.do("find", "/etc", "/usr/local", "/var/lib")
+            assert f"copy this program to /usr/local/bin/{program}" in machine.do(name, "install", *part, "--dry-run")
+            assert machine.do("find", "/etc", "/usr/local", "/var/lib") == before, "a dry run does nothing"
+            machine.do(name, "install", *part)
+            machine.do(name, "install", *part)
+        machine.do("rm", "-r", "/tmp/file")
+        until(20, "the server", machine.active)
+        assert machine.show("muster-agent", "ConditionResult") == "no"
+        url = machine.do("/usr/local/bin/muster", "setup-url").splitlines()[0]
+        Console(url, "").page("/setup")
+        machine.do("/usr/local/bin/muster", "uninstall")
+        machine.do("/usr/local/bin/muster-agent", "uninstall")
+        assert not machine.ask("pgrep", "-x", "muster").strip(), "it still runs"
+        left = machine.do("find", "/etc", "/usr", "/var/lib", "-name", "muster*", "-maxdepth", "7").split()
+        assert sorted(left) == ["/etc/muster", "/etc/muster-agent", "/etc/muster/muster.toml", "/var/lib/muster"], left
+
     def off():
         assert machine.end() == 0, "the machine did not end in order"
 
@@ -372,6 +409,7 @@ def story(machine):
         ("upgrade: data and configuration kept", upgrade),
         ("remove keeps what is the owner's", remove),
         ("purge leaves nothing", purge),
+        ("one file installs itself and goes again", one_file),
     ):
         told.step(name, step)
         if told.failed:

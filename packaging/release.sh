@@ -62,18 +62,26 @@ export REMAP="--remap-path-prefix=$vendor=/crates"
 lintian --fail-on error,warning "$out"/*.deb
 
 say "Static programs"
-if rustc --print target-libdir --target x86_64-unknown-linux-musl 2>/dev/null | xargs -I{} test -d {}; then
-  triple=x86_64-unknown-linux-musl static=""
+made="$work/static"
+mkdir "$made"
+export RUSTFLAGS="--remap-path-prefix=$PWD=/muster $REMAP"
+for sources in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
+  RUSTFLAGS+=" --remap-path-prefix=$sources=/crates"
+done
+musl=x86_64-unknown-linux-musl
+if [ -d "$(rustc --print target-libdir --target $musl 2>/dev/null)" ]; then
+  echo "for $musl"
+  "${sealed[@]}" cargo auditable build --locked --profile dist --bins --target $musl
+  cp target/$musl/dist/muster target/$musl/dist/muster-agent "$made"
 else
-  # The standard library for musl is not here: glibc, linked in whole, does the same.
-  triple=x86_64-unknown-linux-gnu static="-C target-feature=+crt-static"
+  # The standard library for musl is not here: glibc, linked in whole, does the same. Only this last step differs from
+  # the packages' programs, so that nothing else is compiled again.
+  echo "with glibc linked in whole"
+  for program in muster muster-agent; do
+    "${sealed[@]}" cargo auditable rustc --locked --profile dist --bin "$program" -- -C target-feature=+crt-static
+    cp "target/dist/$program" "$made"
+  done
 fi
-echo "for $triple"
-(
-  export RUSTFLAGS="$static -C strip=symbols --remap-path-prefix=$PWD=/muster $REMAP"
-  "${sealed[@]}" cargo auditable build --locked --profile dist --bins --target "$triple"
-)
-made="target/$triple/dist"
 for program in muster muster-agent; do
   if ldd "$made/$program" 2>&1 | grep -q '=>'; then echo "release: \`$program\` is not static" >&2; exit 1; fi
   folder="$work/$program-$version"
