@@ -32,7 +32,7 @@ mod verify;
 mod witness;
 mod words;
 
-pub use catalogue::{EventView, events};
+pub use catalogue::{EventView, events, kinds};
 pub use chain::{Chain, Head, adopt};
 pub use checkpoint::checkpoint;
 pub use evidence::{is_pack, prove_pack};

@@ -1,8 +1,9 @@
 //! The guides in the console, and which part of them explains which page.
 
 use crate::base::Result;
+use crate::capabilities::audit;
 use crate::kit::guide::{Section, guide_page, help_page};
-use crate::kit::{Ctx, Markup, PageRequest, Reply, event_kinds};
+use crate::kit::{Ctx, Markup, PageRequest, Reply};
 
 /// For each page of the console the part of a guide that explains it. A page without a line here fails a test.
 pub(super) const SCREENS: &[(&str, &str)] = &[
@@ -44,7 +45,7 @@ pub(super) fn list(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
         let route = format!("{} /api/v1{}", format!("{:?}", op.method).to_uppercase(), op.path);
         Section::new("API", &route, &text, format!("/help/api#{}", op.name))
     });
-    let events = event_kinds().into_iter().map(|kind| {
+    let events = audit::kinds(ctx).into_iter().map(|kind| {
         let href = format!("/help/events#{}", kind.category.word());
         Section::new("Events", kind.name, kind.means, href)
     });
