@@ -22,7 +22,7 @@ pub struct EventView {
 }
 
 /// Everything that may ever stand in the log of this site, in the order of the capabilities.
-pub fn kinds(ctx: &Ctx<'_>) -> Vec<&'static EventKind> {
+pub(super) fn kinds(ctx: &Ctx<'_>) -> Vec<&'static EventKind> {
     let own = ctx.site.capabilities().iter().flat_map(|capability| capability.events());
     own.chain(PROGRAM_EVENTS).collect()
 }

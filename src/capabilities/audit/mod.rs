@@ -32,7 +32,7 @@ mod verify;
 mod witness;
 mod words;
 
-pub use catalogue::{EventView, events, kinds};
+pub use catalogue::{EventView, events};
 pub use chain::{Chain, Head, adopt};
 pub use checkpoint::checkpoint;
 pub use evidence::{is_pack, prove_pack};
@@ -111,4 +111,9 @@ impl Capability for Audit {
     fn check(&self, ctx: &Ctx<'_>, findings: &mut Findings) -> Result<()> {
         verify::check(ctx, findings)
     }
+}
+
+/// Every kind of event that the log of this site may hold, as who asks may know it.
+pub fn kinds(ctx: &Ctx<'_>) -> Vec<&'static EventKind> {
+    catalogue::kinds(ctx)
 }
