@@ -1,10 +1,10 @@
-//! `muster guide`: the documentation, in a terminal, for `man` and as files.
+//! `muster guide`: the documentation in a terminal, and what packages have of it.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::papers::Paper;
 use super::{Failure, say};
 use crate::base::Error;
 use crate::kit::guide::{GUIDES, Guide, Values, man, search, text};
@@ -18,16 +18,10 @@ pub(super) struct GuideRole {
     /// Lists the parts of guides that have these words, the best first.
     #[arg(long, value_name = "WORDS", conflicts_with = "name")]
     search: Option<String>,
-    /// Writes all of them as manual pages and as files into this folder, for packages.
-    #[arg(long, value_name = "DIR", hide = true, conflicts_with_all = ["name", "search"])]
-    write: Option<PathBuf>,
 }
 
 /// Shows, lists, searches or writes.
 pub(super) fn guide(asked: &GuideRole) -> Result<(), Failure> {
-    if let Some(folder) = &asked.write {
-        return Ok(write(folder)?);
-    }
     if let Some(words) = &asked.search {
         return found(words);
     }
@@ -62,26 +56,16 @@ fn found(words: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a package has of the guides: the place below a folder, and the text.
-pub(super) fn papers() -> Vec<(String, String)> {
+/// What packages have of the guides: manual pages, and plain files.
+pub(super) fn papers() -> Vec<Paper> {
+    let paper = |place: String, text: String| Paper { place, text: text.into_bytes() };
     let one = |guide: &Guide| {
         [
-            (format!("man/muster-{}.7", guide.name), man(guide)),
-            (format!("guides/{}.md", guide.name), guide.markdown(&Values::sample())),
+            paper(format!("man/muster-{}.7", guide.name), man(guide)),
+            paper(format!("guides/{}.md", guide.name), guide.markdown(&Values::sample())),
         ]
     };
     GUIDES.iter().flat_map(one).collect()
-}
-
-fn write(folder: &Path) -> Result<(), Error> {
-    for (place, text) in papers() {
-        let path = folder.join(place);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        std::fs::write(&path, text)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -240,13 +224,15 @@ mod tests {
 
     #[test]
     fn the_package_gets_pages_and_files() {
-        let folder = tempfile::tempdir().unwrap();
-        write(folder.path()).unwrap();
+        let papers = papers();
         for guide in GUIDES {
-            assert!(folder.path().join(format!("man/muster-{}.7", guide.name)).exists());
-            let file =
-                std::fs::read_to_string(folder.path().join(format!("guides/{}.md", guide.name))).unwrap();
-            assert!(file.starts_with("# ") && !file.contains("{{"), "{}", guide.name);
+            let text = |place: String| {
+                let paper = papers.iter().find(|paper| paper.place == place);
+                String::from_utf8(paper.unwrap_or_else(|| panic!("no {place}")).text.clone()).unwrap()
+            };
+            assert!(text(format!("man/muster-{}.7", guide.name)).starts_with(".TH "));
+            let file = text(format!("guides/{}.md", guide.name));
+            assert!(file.starts_with("# ") && !file.contains("{{") && !file.contains("!["), "{}", guide.name);
         }
     }
 }

@@ -121,6 +121,7 @@ fn files(part: Part) -> Result<Vec<(PathBuf, Vec<u8>)>> {
             Some(("man", page)) => {
                 format!("/usr/local/share/man/man{}/{page}", page.rsplit('.').next().unwrap_or("8"))
             }
+            Some(("guides", file)) => format!("/usr/local/share/doc/{name}/guides/{file}"),
             Some(("bash", file)) => format!("/usr/local/share/bash-completion/completions/{file}"),
             Some(("zsh", file)) => format!("/usr/local/share/zsh/site-functions/{file}"),
             Some(("fish", file)) => format!("/usr/local/share/fish/vendor_completions.d/{file}"),

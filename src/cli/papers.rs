@@ -1,4 +1,4 @@
-//! What goes beside the program: manual pages and completions, from the definition of the command line, and the texts
+//! What goes beside the program: the guides, manual pages and completions, from the definition of the command line, and the texts
 //! of the configuration, from its reference file. The packages have them, and `muster install` writes them.
 
 use std::fmt::Write as _;
@@ -39,6 +39,7 @@ pub(super) fn server() -> Result<Vec<Paper>> {
     let mut papers = Vec::new();
     manual(Line::command(), &mut papers)?;
     papers.push(Paper { place: "man/muster.toml.5".into(), text: configuration(REFERENCE).into_bytes() });
+    papers.extend(super::guide::papers());
     completions(Line::command(), &mut papers);
     Ok(papers)
 }

@@ -21,7 +21,7 @@ pub(super) fn show(ctx: &Ctx<'_>, request: &PageRequest) -> Result<Reply> {
     if ctx.actor.may("tasks.read") {
         groups.push(("Tasks", recent(ctx, &words)?));
     }
-    groups.push(("Help", help(&words)));
+    groups.push(("Help", help(ctx, &words)));
     groups.retain(|(_, hits)| !hits.is_empty());
     if words.is_empty() || !ctx.actor.may("tasks.read") {
         groups.retain(|(heading, _)| matches!(*heading, "Pages" | "Commands" | "Help"));
@@ -38,12 +38,13 @@ fn hit(
     Hit { href: href.into(), icon, title: title.into(), note: note.into() }
 }
 
-/// Parts of guides that have the words, when there is enough of them.
-fn help(words: &str) -> Vec<Hit> {
+/// Parts of guides that have the words, when there is enough of them. Of tenants nobody reads by chance while there is one.
+fn help(ctx: &Ctx<'_>, words: &str) -> Vec<Hit> {
     if words.chars().count() < 3 {
         return Vec::new();
     }
-    let hits = search(words, &[]).into_iter().take(HELP_HITS);
+    let shown = |href: &str| ctx.site.tenants.are_several() || !href.starts_with("/help/tenants");
+    let hits = search(words, &[]).into_iter().filter(|found| shown(&found.href)).take(HELP_HITS);
     hits.map(|found| hit(found.href, "circle-help", found.heading.plain(), found.title)).collect()
 }
 
