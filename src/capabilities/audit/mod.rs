@@ -112,8 +112,3 @@ impl Capability for Audit {
         verify::check(ctx, findings)
     }
 }
-
-/// Every kind of event that the log of this site may hold, as who asks may know it.
-pub fn kinds(ctx: &Ctx<'_>) -> Vec<&'static EventKind> {
-    catalogue::kinds(ctx)
-}
