@@ -1,7 +1,7 @@
 //! How well the site is guarded: checks that look at the live state, each with what it found, how that is mended, and the
 //! controls of common catalogues that it bears on; and every place that the server may connect to.
 //!
-//! A check is a function over [`facts`], which are gathered once for all of them: one reading of each table, and a few
+//! A check is a function over `facts`, which are gathered once for all of them: one reading of each table, and a few
 //! looks at this process and its disk.
 //!
 //! Invariant: a check changes nothing, and keeps nothing: it says what is at this moment.

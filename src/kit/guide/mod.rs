@@ -2,9 +2,9 @@
 //! the console, as text in a terminal, for `man`, and as plain files.
 //!
 //! A guide may name in double braces what only the site knows (`console`, `gate`, `folder`, `hosts`, `tenant`) and every
-//! bound of [`facts`], so that no number in a guide can differ from the one in force.
+//! bound of `facts`, so that no number in a guide can differ from the one in force.
 //!
-//! Invariant: of a guide no markup reaches a page but what [`html`] writes, and no link leaves the site.
+//! Invariant: of a guide no markup reaches a page but what `html` writes, and no link leaves the site.
 //! Invariant: what a guide names exists: links, headings, commands, keys of the configuration and bounds are tested.
 
 mod facts;
