@@ -155,7 +155,7 @@ def app_without_script(browser, recovery):
         page.locator("summary").click()
         page.fill("[name=recovery]", recovery.lower())
         page.click("form:has([name=recovery]) button")
-        page.wait_for_url(re.compile("flash=ok"))
+        page.locator("#toasts .toast[data-fade]").wait_for()
         page.goto(f"{base}/account/factors")
         key = page.locator("#key").inner_text()
         page.fill("[name=code]", code(key, -1))
@@ -176,7 +176,7 @@ def rule(page):
     page.goto(f"{base}/people/rules")
     page.check("[name=role][value=operator]")
     page.click("form[action='/people/rules'] button")
-    page.wait_for_url(re.compile("flash=ok"))
+    page.locator("#toasts .toast[data-fade]").wait_for()
 
 
 def invited(page, browser):
