@@ -5,7 +5,7 @@
 //! Invariant: what is done is decided before anything is; `--dry-run` prints exactly that.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -93,6 +93,8 @@ enum Step {
     WriteOnce(PathBuf, Vec<u8>),
     /// Removes a file if it is there.
     Remove(PathBuf),
+    /// Removes a folder if it is there and has nothing in it.
+    RemoveEmpty(PathBuf),
     /// Runs a program; a failure ends the installation only when it must.
     Run { must: bool, line: Vec<&'static str> },
 }
@@ -161,6 +163,8 @@ fn to_uninstall(part: Part) -> Result<Vec<Step>> {
     let mut steps = vec![Step::Run { must: false, line: vec!["systemctl", "disable", "--now", kind.name] }];
     steps.extend(files(part)?.into_iter().map(|(path, _)| Step::Remove(path)));
     steps.push(Step::Remove(program(kind.name)));
+    let documents = Path::new("/usr/local/share/doc").join(kind.name);
+    steps.extend([Step::RemoveEmpty(documents.join("guides")), Step::RemoveEmpty(documents)]);
     steps.push(Step::Run { must: false, line: vec!["systemctl", "daemon-reload"] });
     Ok(steps)
 }
@@ -228,6 +232,7 @@ fn dry(steps: &[Step]) -> Result<(), Failure> {
             Step::WriteOnce(path, text) => format!("write {} ({} bytes)", path.display(), text.len()),
             Step::Remove(path) if path.exists() => format!("remove {}", path.display()),
             Step::Remove(path) => format!("find no {}", path.display()),
+            Step::RemoveEmpty(path) => format!("remove {} when it is empty", path.display()),
             Step::Run { line, .. } => format!("run {}", line.join(" ")),
         });
     }
@@ -247,8 +252,13 @@ fn go(step: &Step) -> Result<()> {
         Step::WriteOnce(path, _) if path.exists() => {}
         Step::WriteOnce(path, text) => put(path, text, 0o644)?,
         Step::Remove(path) => match fs::remove_file(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(path, e)),
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(failed(path, e)),
             _ => {}
+        },
+        Step::RemoveEmpty(path) => match fs::remove_dir(path) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {}
+            Err(e) => return Err(failed(path, e)),
+            Ok(()) => {}
         },
         Step::Run { must, line } => {
             let status = std::process::Command::new(line[0]).args(&line[1..]).status();
@@ -337,6 +347,11 @@ mod tests {
         go(&Step::Remove(path.clone())).unwrap();
         go(&Step::Remove(path.clone())).unwrap();
         assert_eq!(fs::read_dir(folder.path().join("a")).unwrap().count(), 0);
+        for (empty, left) in [(folder.path().to_owned(), true), (folder.path().join("a"), false)] {
+            go(&Step::RemoveEmpty(empty.clone())).unwrap();
+            assert_eq!(empty.exists(), left, "only what is empty goes");
+        }
+        go(&Step::RemoveEmpty(folder.path().join("a"))).unwrap();
         let error = go(&Step::Run { must: true, line: vec!["/nowhere/x", "y"] }).unwrap_err();
         assert!(error.message().contains("`/nowhere/x y` failed"), "{error}");
         go(&Step::Run { must: false, line: vec!["/nowhere/x"] }).unwrap();
