@@ -1,7 +1,8 @@
 //! Tenants: organisations inside the site, each with its own people, keys, agents, secrets and audit log.
 //!
-//! The site's own tenant is there from the first day, and alone until somebody makes another; until then nobody reads of
-//! tenants. What is about the whole site, such as backups and storage, stays with the site's own.
+//! The site's own tenant is there from the first day, and alone until somebody makes another; until then the console has
+//! no word of tenants but their guide and the link under Settings. What is about the whole site, such as backups and
+//! storage, stays with the site's own.
 //!
 //! Invariant: no operation and no page of one tenant gives an identifier, a name or a value of another.
 //! Invariant: a tenant that is suspended keeps all that it has, and nobody of it is let in.
